@@ -1,0 +1,259 @@
+"""From a calibrated surprise to what is said of a point: score, anomaly, severity, incident.
+
+The budget p0 is the share of normal points that may be called anomalous. With p the probability that a
+normal point is at least this odd, score = clip(1 - 0.2 (p / p0)^log10(2), 0, 1): 0.8 is exactly the
+budget, 0.9 ten times rarer, 0.95 a hundred times.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+from service.history.table import Column, StateTable
+from service.kernels import kernel
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+_PERIODS_MS = {"hour": 3_600_000.0, "day": 86_400_000.0, "week": 7 * 86_400_000.0}
+_PER_PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+(hour|day|week)\s*")
+
+LARGEST_BUDGET, SMALLEST_BUDGET = 0.1, 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class FalseAlarms:
+    """A false-alarm budget: `per_point`, or `per_ms` of a source's own time if that is above 0."""
+
+    per_point: float
+    per_ms: float
+    text: str
+
+    @classmethod
+    def parse(cls, value: object) -> FalseAlarms:
+        """A number per point (`0.001`) or a count per source and period (`2 per day`).
+
+        Raises:
+            ValueError: neither, or a number outside (0, 0.1].
+        """
+        if isinstance(value, FalseAlarms):
+            return value
+        if isinstance(value, str) and (match := _PER_PERIOD.fullmatch(value)):
+            count = float(match[1])
+            if count <= 0:
+                raise ValueError(f"must be more than 0 {match[2]}ly, got {value!r}")
+            return cls(0.0, count / _PERIODS_MS[match[2]], value.strip())
+        try:
+            number = float(value) if isinstance(value, int | float | str) else math.nan
+        except ValueError:
+            number = math.nan
+        if isinstance(value, bool) or not 0 < number <= LARGEST_BUDGET:
+            raise ValueError(
+                f"must be a number per point above 0 and up to {LARGEST_BUDGET}, "
+                f"or a text like '2 per day', got {value!r}"
+            )
+        return cls(number, 0.0, f"{number:g} per point")
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.to_string_ser_schema()
+        )
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SeverityConfig(BaseModel):
+    """Scores above which an anomaly is more than `low`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    medium: Share = 0.8
+    high: Share = 0.9
+    critical: Share = 0.95
+
+    @model_validator(mode="after")
+    def _ascending(self) -> SeverityConfig:
+        if not self.medium <= self.high <= self.critical:
+            raise ValueError("medium, high and critical must not descend")
+        return self
+
+
+class DecisionConfig(BaseModel):
+    """What is called an anomaly, how bad it is, and when an incident is over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: Share = 0.8
+    """Score above which a point is an anomaly; 0.8 is exactly the false-alarm budget."""
+    false_alarms: FalseAlarms = FalseAlarms.parse(0.001)
+    """The budget: false alarms per point and source, or per source and time (`2 per day`)."""
+    severity: SeverityConfig = SeverityConfig()
+    resolve_after_points: int = Field(24, ge=1, le=100_000)
+    """Points in a row that must be no anomaly before an incident is resolved."""
+
+
+class Severity(IntEnum):
+    LOW = 0
+    MEDIUM = 1
+    HIGH = 2
+    CRITICAL = 3
+
+
+class Incident(IntEnum):
+    """What a point changes about its source's incident."""
+
+    NONE = 0
+    OPENED = 1
+    UPDATED = 2
+    RESOLVED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionBatch:
+    """What was decided on `n` scored points; `score` is NaN where nothing could be.
+
+    `budget` is each point's p0; `incident_offset` the input offset that opened the incident that the
+    point belongs to, -1 without one; `severity` on a resolving point is the incident's worst.
+    """
+
+    score: Floats
+    budget: Floats
+    anomalous: npt.NDArray[np.bool_]
+    severity: Bytes
+    incident: Bytes
+    incident_offset: Ints
+
+
+_NEWEST, _GAP, _GAPS = range(3)  # cadence, per source
+_OPENED_AT, _CALM, _WORST = range(3)  # incident, per source
+_CADENCE_MEMORY = 1000.0
+
+
+@kernel
+def _budget(cadence: Floats, time_ms: int, per_point: float, per_ms: float) -> float:
+    """The budget of this point; learns the source's cadence."""
+    if per_ms == 0.0:
+        return per_point
+    if cadence[_GAPS] > 0.0:
+        gap = max(float(time_ms) - cadence[_NEWEST], 0.0)
+        if cadence[_GAPS] > 1.0:  # a pause is no change of cadence
+            gap = min(gap, 4.0 * cadence[_GAP])
+        cadence[_GAP] += (gap - cadence[_GAP]) / min(cadence[_GAPS], _CADENCE_MEMORY)
+    cadence[_GAPS] += 1.0
+    cadence[_NEWEST] = float(time_ms)
+    return min(max(per_ms * cadence[_GAP], SMALLEST_BUDGET), LARGEST_BUDGET)
+
+
+@kernel
+def score_of(surprise: float, budget: float) -> float:
+    """The score of contracts for a surprise of −log10 p under the budget p0."""
+    return min(max(1.0 - 0.2 * 2.0 ** (-math.log10(budget) - surprise), 0.0), 1.0)
+
+
+@kernel
+def _decide(
+    source: Ints,
+    time_ms: Ints,
+    offset: Ints,
+    surprise: Floats,
+    cadence: Floats,
+    incidents: Ints,
+    per_point: float,
+    per_ms: float,
+    threshold: float,
+    steps: Floats,
+    resolve_after: int,
+    score: Floats,
+    budget: Floats,
+    anomalous: npt.NDArray[np.bool_],
+    severity: Bytes,
+    incident: Bytes,
+    incident_offset: Ints,
+) -> None:
+    for point in range(source.shape[0]):
+        slot = source[point]
+        budget[point] = _budget(cadence[slot], time_ms[point], per_point, per_ms)
+        anomalous[point] = False
+        severity[point] = Severity.LOW
+        incident[point] = Incident.NONE
+        state = incidents[slot]
+        is_open = state[_OPENED_AT] > 0  # stored plus one: a cleared row is no incident
+        incident_offset[point] = state[_OPENED_AT] - 1
+        if math.isnan(surprise[point]):
+            score[point] = np.nan
+            continue
+        score[point] = score_of(surprise[point], budget[point])
+        for step in range(steps.shape[0]):
+            if score[point] > steps[step]:
+                severity[point] = step + 1
+        if score[point] > threshold:
+            anomalous[point] = True
+            incident[point] = Incident.UPDATED if is_open else Incident.OPENED
+            if not is_open:
+                state[_OPENED_AT] = offset[point] + 1
+                incident_offset[point] = offset[point]
+                state[_WORST] = 0
+            state[_CALM] = 0
+            state[_WORST] = max(state[_WORST], severity[point])
+        elif is_open:
+            state[_CALM] += 1
+            if state[_CALM] >= resolve_after:
+                incident[point] = Incident.RESOLVED
+                severity[point] = state[_WORST]
+                state[_OPENED_AT] = 0
+
+
+class Decision:
+    """Holds each source's cadence and open incident."""
+
+    def __init__(self, config: DecisionConfig) -> None:
+        self._config = config
+        self.table = StateTable({"cadence": Column(np.float64, 3), "incident": Column(np.int64, 3)})
+
+    def advance(self, source: Ints, time_ms: Ints, offset: Ints, surprise: Floats) -> DecisionBatch:
+        """Decide on the points (n,) in order; `surprise` is −log10 p, NaN where there is none."""
+        n, config = len(source), self._config
+        batch = DecisionBatch(
+            score=np.empty(n),
+            budget=np.empty(n),
+            anomalous=np.empty(n, np.bool_),
+            severity=np.empty(n, np.uint8),
+            incident=np.empty(n, np.uint8),
+            incident_offset=np.empty(n, np.int64),
+        )
+        steps = np.array([config.severity.medium, config.severity.high, config.severity.critical])
+        _decide(
+            source,
+            time_ms,
+            offset,
+            surprise,
+            self.table["cadence"],
+            self.table["incident"],
+            config.false_alarms.per_point,
+            config.false_alarms.per_ms,
+            config.threshold,
+            steps,
+            config.resolve_after_points,
+            batch.score,
+            batch.budget,
+            batch.anomalous,
+            batch.severity,
+            batch.incident,
+            batch.incident_offset,
+        )
+        return batch

@@ -1,0 +1,137 @@
+"""Autoencoder over the partition's pooled vectors: what a narrow network cannot rebuild is odd.
+
+scikit-learn's MLPRegressor fits; a kernel rebuilds one vector at a time in a fixed order of sums, because a
+matrix product of a whole batch gives other last bits than the same row alone.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from service.detectors.base import AnomalyDetector, Array, Floats
+from service.detectors.fitting import FitSchedule, FittedConfig
+from service.features.engine import VECTOR_WIDTH, FeatureBatch
+from service.kernels import kernel
+
+
+class AutoencoderConfig(FittedConfig):
+    """How badly a narrow network rebuilds the features: combinations that were not seen together."""
+
+    type: Literal["autoencoder"] = "autoencoder"
+    hidden: int = Field(8, ge=2, le=64)
+    """Units of the outer hidden layers."""
+    bottleneck: int = Field(3, ge=1, le=VECTOR_WIDTH - 1)
+    """Units of the layer that everything has to pass."""
+    epochs: int = Field(60, ge=1, le=1000)
+
+
+_WEIGHTS = tuple(f"weight_{i}" for i in range(4))
+_BIASES = tuple(f"bias_{i}" for i in range(4))
+
+
+@kernel
+def _dense(inputs: Floats, weight: Floats, bias: Floats, curved: bool, out: Floats) -> None:
+    for j in range(weight.shape[1]):
+        total = bias[j]
+        for i in range(weight.shape[0]):
+            total += inputs[i] * weight[i, j]
+        out[j] = math.tanh(total) if curved else total
+
+
+@kernel
+def _score(
+    vectors: Floats,
+    center: Floats,
+    spread: Floats,
+    w0: Floats,
+    b0: Floats,
+    w1: Floats,
+    b1: Floats,
+    w2: Floats,
+    b2: Floats,
+    w3: Floats,
+    b3: Floats,
+    out: Floats,
+) -> None:
+    width = vectors.shape[1]
+    x, rebuilt = np.empty(width), np.empty(width)
+    first, narrow, last = np.empty(w0.shape[1]), np.empty(w1.shape[1]), np.empty(w2.shape[1])
+    for point in range(vectors.shape[0]):
+        if math.isnan(vectors[point, 0]):
+            out[point] = np.nan
+            continue
+        for i in range(width):
+            x[i] = (vectors[point, i] - center[i]) / spread[i]
+        _dense(x, w0, b0, True, first)
+        _dense(first, w1, b1, True, narrow)
+        _dense(narrow, w2, b2, True, last)
+        _dense(last, w3, b3, False, rebuilt)
+        error = 0.0
+        for i in range(width):
+            error += (x[i] - rebuilt[i]) ** 2
+        out[point] = math.sqrt(error / width)
+
+
+class AutoencoderDetector(AnomalyDetector):
+    """One network for the partition, fitted anew at fixed counts of points."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        self.name = config.type
+        self._config = config
+        self._schedule = FitSchedule(config)
+        self._network: dict[str, Array] = {}
+
+    @property
+    def is_trained(self) -> bool:
+        return bool(self._network)
+
+    @property
+    def points_to_change(self) -> int:
+        return self._schedule.points_to_fit
+
+    def train(self, vectors: Floats) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.neural_network import MLPRegressor
+
+        config = self._config
+        center, spread = vectors.mean(axis=0), np.maximum(vectors.std(axis=0), 1e-6)
+        x = (vectors - center) / spread
+        network = MLPRegressor(
+            hidden_layer_sizes=(config.hidden, config.bottleneck, config.hidden),
+            activation="tanh",
+            max_iter=config.epochs,
+            random_state=config.seed,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are a budget, not a goal
+            network.fit(x, x)
+        self._network = {"center": center, "spread": spread}
+        self._network |= dict(zip(_WEIGHTS, map(np.ascontiguousarray, network.coefs_), strict=True))
+        self._network |= dict(zip(_BIASES, network.intercepts_, strict=True))
+
+    def score(self, batch: FeatureBatch) -> Floats:
+        out = np.empty(len(batch))
+        n = self._network
+        layers = [n[name] for pair in zip(_WEIGHTS, _BIASES, strict=True) for name in pair]
+        _score(batch.vectors, n["center"], n["spread"], *layers, out)
+        return out
+
+    def learn(self, batch: FeatureBatch) -> None:
+        if self._schedule.take(batch.vectors) and len(sample := self._schedule.sample()) >= 64:
+            self.train(sample)
+
+    def state(self) -> dict[str, Array]:
+        return self._schedule.state() | self._network
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        self._schedule.restore(state)
+        self._network = {name: array for name, array in state.items() if name not in ("sample", "counts")}
+        wanted = {"center", "spread", *_WEIGHTS, *_BIASES}
+        if self._network and set(self._network) != wanted:
+            raise ValueError(f"{self.name}: saved network is of another configuration")

@@ -1,0 +1,161 @@
+"""Isolation forest over the partition's pooled vectors (Liu, Ting and Zhou, ICDM 2008).
+
+scikit-learn fits; a kernel scores through the trees laid out as complete heaps, so that a walk is a fixed
+number of steps without a branch. Equal to scikit-learn's `score_samples` with the sign turned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from service.detectors.base import AnomalyDetector, Array, Floats
+from service.detectors.fitting import FitSchedule, FittedConfig
+from service.features.engine import VECTOR_WIDTH, FeatureBatch
+from service.kernels import kernel
+
+EULER_GAMMA = 0.5772156649015329
+
+
+class IsolationForestConfig(FittedConfig):
+    """How few random cuts set a point apart from the others: odd combinations of features."""
+
+    type: Literal["isolation_forest"] = "isolation_forest"
+    trees: int = Field(100, ge=1, le=1000)
+    max_samples: int = Field(256, ge=16, le=1024)
+    """Points that each tree sees."""
+
+
+def average_path_length(count: float) -> float:
+    """Mean depth of an unsuccessful search in a binary search tree of `count` points."""
+    if count <= 1:
+        return 0.0
+    if count <= 2:
+        return 1.0
+    return 2.0 * (math.log(count - 1.0) + EULER_GAMMA) - 2.0 * (count - 1.0) / count
+
+
+@dataclass(frozen=True, slots=True)
+class DenseForest:
+    """Trees as complete heaps of one depth: node i has the children 2i + 1 and 2i + 2.
+
+    A branch that ends early is drawn out with cuts that always go left, and its path length stands in
+    the leaf that this leads to.
+    """
+
+    dimension: npt.NDArray[np.int64]  # (trees, inner nodes)
+    cut: Floats  # (trees, inner nodes), right where the coordinate is greater
+    path: Floats  # (trees, leaves)
+    scale: Floats  # (1,), path length of a usual point
+
+    @classmethod
+    def of(cls, forest: Any) -> DenseForest:
+        """The fitted trees of a scikit-learn `IsolationForest`."""
+        trees = [estimator.tree_ for estimator in forest.estimators_]
+        depth = max(max(tree.max_depth for tree in trees), 1)
+        dimension = np.zeros((len(trees), 2**depth - 1), np.int64)
+        cut = np.full((len(trees), 2**depth - 1), np.inf)
+        path = np.zeros((len(trees), 2**depth))
+        for t, tree in enumerate(trees):
+            pending = [(0, 0, 0)]
+            while pending:
+                node, place, level = pending.pop()
+                left, right = int(tree.children_left[node]), int(tree.children_right[node])
+                if left == right:  # a leaf
+                    leaf = (place + 1) * 2 ** (depth - level) - 1 - (2**depth - 1)
+                    path[t, leaf] = level + average_path_length(float(tree.n_node_samples[node]))
+                    continue
+                features = forest.estimators_features_[t]
+                dimension[t, place] = features[tree.feature[node]]
+                cut[t, place] = tree.threshold[node]
+                pending += [(left, 2 * place + 1, level + 1), (right, 2 * place + 2, level + 1)]
+        scale = len(trees) * average_path_length(float(forest._max_samples))  # noqa: SLF001
+        return cls(dimension, cut, path, np.array([scale]))
+
+
+@kernel
+def _score(
+    vectors: Floats,
+    dimension: npt.NDArray[np.int64],
+    cut: Floats,
+    path: Floats,
+    scale: Floats,
+    out: Floats,
+) -> None:
+    trees, inner = cut.shape
+    depth = int(math.log2(inner + 1))
+    narrow = np.empty(vectors.shape[1], np.float32)  # scikit-learn cuts 32-bit coordinates
+    for point in range(vectors.shape[0]):
+        if math.isnan(vectors[point, 0]):
+            out[point] = np.nan
+            continue
+        for d in range(vectors.shape[1]):
+            narrow[d] = vectors[point, d]
+        total = 0.0
+        for tree in range(trees):
+            node = 0
+            for _ in range(depth):
+                node = 2 * node + 1 + (narrow[dimension[tree, node]] > cut[tree, node])
+            total += path[tree, node - inner]
+        out[point] = 2.0 ** (-total / scale[0])
+
+
+class IsolationForestDetector(AnomalyDetector):
+    """One forest for the partition, fitted anew at fixed counts of points."""
+
+    def __init__(self, config: IsolationForestConfig) -> None:
+        self.name = config.type
+        self._config = config
+        self._schedule = FitSchedule(config)
+        self._forest: DenseForest | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        return self._forest is not None
+
+    @property
+    def points_to_change(self) -> int:
+        return self._schedule.points_to_fit
+
+    def train(self, vectors: Floats) -> None:
+        from sklearn.ensemble import IsolationForest  # takes a second to import; few commands fit
+
+        config = self._config
+        forest = IsolationForest(
+            n_estimators=config.trees,
+            max_samples=min(config.max_samples, len(vectors)),
+            random_state=config.seed,
+            n_jobs=1,
+        )
+        self._forest = DenseForest.of(forest.fit(vectors))
+
+    def score(self, batch: FeatureBatch) -> Floats:
+        out = np.empty(len(batch))
+        forest = self._forest
+        assert forest is not None, "scored before trained"
+        _score(batch.vectors, forest.dimension, forest.cut, forest.path, forest.scale, out)
+        return out
+
+    def learn(self, batch: FeatureBatch) -> None:
+        if self._schedule.take(batch.vectors) and len(sample := self._schedule.sample()) >= 64:
+            self.train(sample)
+
+    def state(self) -> dict[str, Array]:
+        state = self._schedule.state()
+        if (forest := self._forest) is not None:
+            state |= {"dimension": forest.dimension, "cut": forest.cut, "path": forest.path, "scale": forest.scale}
+        return state
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        self._schedule.restore(state)
+        self._forest = None
+        if "cut" in state:
+            if int(state["dimension"].max(initial=0)) >= VECTOR_WIDTH:
+                raise ValueError(f"{self.name}: saved forest is of other features")
+            self._forest = DenseForest(state["dimension"], state["cut"], state["path"], state["scale"])

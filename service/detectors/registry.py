@@ -1,0 +1,78 @@
+"""Every detector that a configuration can name, and how one is made; the line to add for a new one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from service.detectors.autoencoder import AutoencoderConfig, AutoencoderDetector
+from service.detectors.base import AnomalyDetector
+from service.detectors.ensemble import EnsembleDetector, Strategy
+from service.detectors.half_space_trees import HalfSpaceTreesConfig, HalfSpaceTreesDetector
+from service.detectors.isolation_forest import IsolationForestConfig, IsolationForestDetector
+from service.detectors.statistical import (
+    DifferenceConfig,
+    EwmaConfig,
+    RobustZConfig,
+    StatisticalDetector,
+    ZScoreConfig,
+)
+
+AnyDetectorConfig = Annotated[
+    ZScoreConfig
+    | RobustZConfig
+    | EwmaConfig
+    | DifferenceConfig
+    | HalfSpaceTreesConfig
+    | IsolationForestConfig
+    | AutoencoderConfig,
+    Field(discriminator="type"),
+]
+
+
+class EnsembleConfig(BaseModel):
+    """Which detectors there are and how they become one score."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strategy: Strategy = Strategy.WEIGHTED_AVERAGE
+    detectors: tuple[AnyDetectorConfig, ...] = (
+        ZScoreConfig(),
+        RobustZConfig(),
+        EwmaConfig(),
+        DifferenceConfig(),
+        HalfSpaceTreesConfig(),
+        IsolationForestConfig(),
+    )
+
+    @model_validator(mode="after")
+    def _can_score(self) -> EnsembleConfig:
+        types = [detector.type for detector in self.detectors]
+        if not types:
+            raise ValueError("at least one detector is needed")
+        if len(set(types)) < len(types):
+            raise ValueError(f"each detector type once, got {', '.join(types)}")
+        if not any(detector.weight for detector in self.detectors):
+            raise ValueError("at least one detector must have a weight above 0")
+        return self
+
+
+def make_detector(config: AnyDetectorConfig) -> AnomalyDetector:
+    match config:
+        case HalfSpaceTreesConfig():
+            return HalfSpaceTreesDetector(config)
+        case IsolationForestConfig():
+            return IsolationForestDetector(config)
+        case AutoencoderConfig():
+            return AutoencoderDetector(config)
+        case _:
+            return StatisticalDetector(config)
+
+
+def make_ensemble(config: EnsembleConfig) -> EnsembleDetector:
+    return EnsembleDetector(
+        [make_detector(detector) for detector in config.detectors],
+        [detector.weight for detector in config.detectors],
+        config.strategy,
+    )

@@ -1,0 +1,147 @@
+"""Why a point was called anomalous: who contributed, what would have been normal, one sentence with numbers.
+
+Works on one anomalous point at a time, so plain Python is fast enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from service.features.engine import Feature
+
+Floats = npt.NDArray[np.float64]
+
+# The feature that each statistical detector looks at; the others see all of them together.
+_LOOKS_AT = {
+    "zscore": Feature.Z_SCORE,
+    "robust_z": Feature.ROBUST_Z,
+    "ewma": Feature.EWMA_Z,
+    "difference": Feature.DIFFERENCE_Z,
+}
+_ALL = (Feature.Z_SCORE, Feature.ROBUST_Z, Feature.EWMA_Z, Feature.DIFFERENCE_Z)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The range in which a value would have been normal."""
+
+    value: str
+    lower: float
+    typical: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """A share of one value, as one detector sees it."""
+
+    value: str
+    detector: str
+    share: float
+
+
+def usual_reach(budget: float) -> float:
+    """How many standard deviations a value may be off before a share `budget` of normal ones is further."""
+    return NormalDist().inv_cdf(1.0 - budget / 2.0)
+
+
+def expected_ranges(names: Sequence[str], rows: Floats, budget: float) -> list[Expected]:
+    """Per value with history: mean, and mean ± the reach of the budget; `rows` is (k, FEATURES)."""
+    reach = usual_reach(budget)
+    ranges = []
+    for name, row in zip(names, rows, strict=True):
+        mean, std = float(row[Feature.MEAN]), float(row[Feature.STD])
+        if not math.isnan(mean):
+            ranges.append(Expected(name, mean - reach * std, mean, mean + reach * std))
+    return ranges
+
+
+def contributions(
+    names: Sequence[str], rows: Floats, detectors: Sequence[str], surprises: Floats, weights: Sequence[float]
+) -> list[Contribution]:
+    """Shares by value and detector, largest first, adding up to 1; shares below 1 % are left out.
+
+    A detector's part is its weighted surprise; it is split over the values by the squares of what the
+    detector looks at.
+    """
+    shares: dict[tuple[int, int], float] = {}
+    for d, (detector, surprise) in enumerate(zip(detectors, surprises, strict=True)):
+        part = weights[d] * float(surprise)
+        if not part > 0.0:
+            continue
+        columns = (_LOOKS_AT[detector],) if detector in _LOOKS_AT else _ALL
+        # Far-off values may overflow when squared; beyond a thousand the share is clear anyway.
+        squares = np.nansum(np.clip(rows[:, columns], -1e3, 1e3) ** 2, axis=1)
+        total = float(squares.sum())
+        for v in range(len(names)):
+            share = part * (float(squares[v]) / total if total > 0.0 else 1.0 / len(names))
+            if share > 0.0:
+                shares[v, d] = share
+    whole = sum(shares.values())
+    kept = {key: share for key, share in shares.items() if share >= 0.01 * whole}
+    whole = sum(kept.values())
+    ordered = sorted(kept.items(), key=lambda item: -item[1])
+    return [Contribution(names[v], detectors[d], share / whole) for (v, d), share in ordered]
+
+
+def _number(x: float) -> str:
+    return f"{x:.4g}"
+
+
+def sentence(names: Sequence[str], rows: Floats, shares: Sequence[Contribution], expected: Sequence[Expected]) -> str:
+    """One sentence on the value that contributed most, as the detector that saw most of it puts it."""
+    if not shares:
+        return "The combination of values is unusual for this source."
+    by_value: dict[str, float] = {}
+    for share in shares:
+        by_value[share.value] = by_value.get(share.value, 0.0) + share.share
+    name = max(by_value, key=lambda value: by_value[value])
+    kind = next(share.detector for share in shares if share.value == name)
+    row = rows[list(names).index(name)]
+    limits = next((e for e in expected if e.value == name), None)
+    if limits is None:
+        return f"{name} {_number(row[Feature.VALUE])} is unusual for this source."
+    text = _describe(name, kind, row, limits)
+    others = sum(1 for value, share in by_value.items() if value != name and share >= 0.2)
+    return f"{text}; {others} other value{'s' * (others > 1)} moved with it" if others else text
+
+
+def _describe(name: str, kind: str, row: Floats, limits: Expected) -> str:
+    x, mean, std = float(row[Feature.VALUE]), limits.typical, float(row[Feature.STD])
+    z, step = float(row[Feature.Z_SCORE]), float(row[Feature.DIFFERENCE])
+    outside = x > limits.upper or x < limits.lower
+    if std <= 1e-6 * abs(mean) + 1e-9:
+        return f"{name} {_number(x)} left the {_number(mean)} at which it had stood still"
+    if kind == "difference" and not outside:
+        times = abs(float(row[Feature.DIFFERENCE_Z]))
+        way = "rose" if step > 0 else "fell"
+        return (
+            f"{name} {way} by {_number(abs(step))} to {_number(x)} in one step, {times:.1f} times its usual step; "
+            f"between {_number(limits.lower)} and {_number(limits.upper)} it is normal at rest"
+        )
+    if kind == "ewma" and not outside:
+        smoothed = float(row[Feature.EWMA])
+        way = "above" if smoothed > mean else "below"
+        return (
+            f"{name} has drifted: its latest points average {_number(smoothed)}, "
+            f"{abs(float(row[Feature.EWMA_Z])):.1f} times the usual wander {way} {_number(mean)}; "
+            f"the newest is {_number(x)}"
+        )
+    if not outside:
+        return (
+            f"{name} {_number(x)} is within its usual {_number(mean)} ± {_number(std)}, "
+            "but moves as it has not before"
+        )
+    side, limit = ("above", limits.upper) if x > mean else ("below", limits.lower)
+    other_side = "below" if side == "above" else "above"
+    many = f"{abs(z):.1f}" if abs(z) < 1000 else "over 1000"
+    return (
+        f"{name} {_number(x)} is {many} standard deviations {side} its usual {_number(mean)} ± {_number(std)}; "
+        f"{other_side} {_number(limit)} would have been normal"
+    )

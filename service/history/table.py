@@ -1,0 +1,92 @@
+"""Rows of per-source or per-series state in columns; knows how to grow, clear, move and save them.
+
+A row is a slot: the same number in every column. What the columns mean is their owner's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`width` 0 is one number a row; otherwise a row holds `width` of them. New rows hold `fill`."""
+
+    dtype: npt.DTypeLike
+    width: int = 0
+    fill: float = 0
+
+
+class StateTable:
+    """Named columns of equal length that grow by doubling.
+
+    A column taken with `table["name"]` is a view that stays valid until the next `ensure`.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], rows: int = 16) -> None:
+        self._columns = dict(columns)
+        self._arrays = {name: self._new(column, rows) for name, column in self._columns.items()}
+        self._rows = rows
+
+    @staticmethod
+    def _new(column: Column, rows: int) -> Array:
+        shape = (rows, column.width) if column.width else (rows,)
+        if column.fill == 0:
+            return np.zeros(shape, column.dtype)  # untouched pages of a zeroed array take no memory
+        return np.full(shape, column.fill, column.dtype)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name]
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self._arrays.values())
+
+    def ensure(self, rows: int) -> None:
+        """Make room for at least `rows` rows; views taken before may be stale afterwards."""
+        if rows <= self._rows:
+            return
+        grown = max(rows, 2 * self._rows)
+        for name, column in self._columns.items():
+            array = self._new(column, grown)
+            array[: self._rows] = self._arrays[name]
+            self._arrays[name] = array
+        self._rows = grown
+
+    def clear(self, start: int, stop: int) -> None:
+        """Make rows `start` to `stop` (exclusive) as new."""
+        for name, column in self._columns.items():
+            self._arrays[name][start:stop] = column.fill
+
+    def move(self, start: int, target: int, count: int) -> None:
+        """Copy `count` rows from `start` to `target`; the old ones are left as they are."""
+        for array in self._arrays.values():
+            array[target : target + count] = array[start : start + count]
+
+    def arrays(self, rows: int) -> dict[str, Array]:
+        """Copies of the first `rows` rows of every column, for a snapshot."""
+        return {name: array[:rows].copy() for name, array in self._arrays.items()}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take up what `arrays` gave.
+
+        Raises:
+            ValueError: a column is missing, or has another type or width.
+        """
+        for name, column in self._columns.items():
+            saved = arrays.get(name)
+            mine = self._arrays[name]
+            if saved is None or saved.dtype != np.dtype(column.dtype) or saved.shape[1:] != mine.shape[1:]:
+                raise ValueError(f"saved state does not fit column {name!r}")
+            self.ensure(len(saved))
+            self._arrays[name][: len(saved)] = saved

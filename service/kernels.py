@@ -1,0 +1,45 @@
+"""The compiler for functions that walk points in order; knows numba and where compiled code is kept.
+
+Kernels must give the same bits for any split of a stream into batches, so fast-math (which lets the
+compiler reorder sums) stays off, and a division by zero gives inf or NaN as in numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numba
+
+from service.cache import cache_dir
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def _source_digest() -> str:
+    """A name for this exact set of kernel sources.
+
+    numba notices a change in a kernel's own file but not in a kernel that it calls from another file;
+    a folder for each version of the whole set makes a stale mixture impossible.
+    """
+    root = Path(__file__).parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for folder in (".", "wire", "history", "features", "detectors"):
+        for path in sorted((root / folder).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+if "NUMBA_CACHE_DIR" not in os.environ:
+    numba.config.CACHE_DIR = str(cache_dir() / "kernels" / _source_digest())
+
+
+def kernel(function: F) -> F:
+    """Compile `function` at its first call; the machine code is kept on disk for the next process.
+
+    A kernel releases the interpreter lock, so alert workers and the HTTP server go on meanwhile.
+    """
+    return cast(F, numba.njit(cache=True, error_model="numpy", nogil=True)(function))

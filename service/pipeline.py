@@ -1,0 +1,277 @@
+"""DetectionPipeline: the points of one partition in, results and anomaly records out.
+
+Everything here is a pure function of the records that came before: no clock, no randomness that is not
+seeded, no network, no log. A batch of any size, and one point at a time, give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from service import explanation
+from service.decision import Decision, DecisionBatch, DecisionConfig, Incident, Severity, score_of
+from service.detectors.calibration import BudgetCalibration
+from service.detectors.registry import EnsembleConfig, make_ensemble
+from service.features.engine import Feature, FeatureBatch, FeatureConfig, FeatureEngine
+from service.history.sources import Arrival, Placement, Sources
+from service.wire import encode
+from service.wire.batch import PointBatch
+from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
+from service.wire.decode import decode
+
+STATE_VERSION = 1
+"""Raised whenever the same input would give other results; part of every model version."""
+
+
+class DetectionConfig(DecisionConfig):
+    """Everything that results depend on, `detection` in the configuration."""
+
+    features: FeatureConfig = FeatureConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
+    max_sources: int = Field(1_000_000, ge=1, le=100_000_000)
+    """Sources of one partition with history in memory; the least recently seen make room."""
+    max_values_per_source: int = Field(1024, ge=1, le=65_536)
+    """Different value names of one source; a point with more is skipped."""
+    result_features: tuple[str, ...] = ("mean", "std", "z_score")
+    """Features that results show beside each value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def model_version(self) -> str:
+        """A name for these settings and this code's arithmetic: equal names, equal results."""
+        canonical = json.dumps([STATE_VERSION, self.model_dump(mode="json")], sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+class Record(NamedTuple):
+    """One input record that could be read, with its place in the log and its Kafka timestamp."""
+
+    content: DataPoint | Control | Forget
+    offset: int
+    record_time_ms: int
+
+
+class Outcome(NamedTuple):
+    """What one record gives: a result, and an anomaly record where there is something to tell."""
+
+    source_id: str
+    status: str
+    result: bytes
+    anomaly: bytes | None = None
+    severity: str = "low"
+    incident: str | None = None
+    is_anomaly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """The columns of one placed stretch of points."""
+
+    placed: Placement
+    features: FeatureBatch
+    surprises: npt.NDArray[np.float64]
+    decided: DecisionBatch
+
+
+_SEVERITIES = tuple(severity.name.lower() for severity in Severity)
+_INCIDENTS = tuple(None if i is Incident.NONE else i.name.lower() for i in Incident)
+
+
+class DetectionPipeline:
+    """History, features, detectors, calibration and decision for one partition."""
+
+    def __init__(
+        self, config: DetectionConfig | None = None, *, topic: str = "data-points", partition: int = 0
+    ) -> None:
+        self.config = config or DetectionConfig()
+        self.model_version = self.config.model_version()
+        self._place_name = f"{topic}-{partition}"
+        self._features = FeatureEngine(self.config.features)
+        self.ensemble = make_ensemble(self.config.ensemble)
+        self._calibration = BudgetCalibration()
+        self._decision = Decision(self.config)
+        self._tables = (self._calibration.table, self._decision.table, self._features.table)
+        self.sources = Sources(
+            self.config.max_sources,
+            self.config.max_values_per_source,
+            source_tables=[self._calibration.table, self._decision.table],
+            series_tables=[self._features.table],
+        )
+        self._shown = [(f, Feature[f.upper()].value) for f in self.config.result_features]
+        self._detector_names = [detector.name for detector in self.ensemble.detectors]
+        self._next_offset = 0
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of the per-source state."""
+        return sum(table.nbytes for table in self._tables)
+
+    def process(self, data_point: dict[str, Any]) -> dict[str, Any]:
+        """Score one point and learn it: the result that the stream would publish, as a dict.
+
+        Raises:
+            ValueError: the point is not one that the stream would take; the message says why.
+        """
+        now_ms = int(time.time() * 1000)
+        read = decode(json.dumps(data_point).encode(), None, None, now_ms)
+        if isinstance(read, InvalidRecord):
+            raise ValueError(f"{read.reason}: {read.detail}")
+        outcome = self.process_batch([Record(read, self._next_offset, now_ms)])[0]
+        result: dict[str, Any] = json.loads(outcome.result)
+        return result
+
+    def process_batch(self, records: Sequence[Record]) -> list[Outcome]:
+        """Score and learn the records in order; one outcome each."""
+        outcomes: list[Outcome] = []
+        start = 0
+        for i, record in enumerate(records):
+            if not isinstance(record.content, DataPoint):
+                outcomes += self._points(records[start:i])
+                outcomes.append(self._instruction(record.content))
+                start = i + 1
+        outcomes += self._points(records[start:])
+        if records:
+            self._next_offset = records[-1].offset + 1
+        return outcomes
+
+    def _instruction(self, content: Control | Forget) -> Outcome:
+        if isinstance(content, Forget):
+            known = self.sources.forget(content.source_id)
+            status, reason = "forgotten", None if known else "unknown_source"
+        else:
+            status, reason = "rejected", "unsupported_control"
+        result = encode.unscored_result(content.source_id, content.time_ms, status, reason)
+        return Outcome(content.source_id, status, result)
+
+    def _points(self, records: Sequence[Record]) -> list[Outcome]:
+        if not records:
+            return []
+        points = [record.content for record in records if isinstance(record.content, DataPoint)]
+        batch = PointBatch.of(points)
+        offset = np.array([record.offset for record in records], np.int64)
+        outcomes: list[Outcome] = []
+        start = 0
+        while start < len(batch):
+            placed = self.sources.place(batch, start)
+            scored = self._score(placed, batch.time_ms, offset)
+            outcomes += self._outcomes(records, points, scored)
+            start = placed.stop
+        return outcomes
+
+    def _score(
+        self, placed: Placement, time_ms: npt.NDArray[np.int64], offset: npt.NDArray[np.int64]
+    ) -> _Scored:
+        features = self._features.advance(placed)
+        surprises = self.ensemble.members(features)
+        oddness = self.ensemble.combine(surprises)
+        surprise = self._calibration.advance(placed.source, oddness)
+        decided = self._decision.advance(
+            placed.source, time_ms[placed.fresh], offset[placed.fresh], surprise
+        )
+        return _Scored(placed, features, surprises, decided)
+
+    def _outcomes(
+        self, records: Sequence[Record], points: Sequence[DataPoint], scored: _Scored
+    ) -> list[Outcome]:
+        placed = scored.placed
+        outcomes = []
+        fresh = 0
+        for i in range(placed.start, placed.stop):
+            arrival = placed.arrival[i - placed.start]
+            if arrival == Arrival.FRESH:
+                outcomes.append(self._fresh(records[i], points[i], scored, fresh))
+                fresh += 1
+            elif arrival == Arrival.TOO_WIDE:
+                outcomes.append(_unscored(points[i], "skipped", "too_many_value_names"))
+            else:
+                outcomes.append(_unscored(points[i], "late" if arrival == Arrival.LATE else "duplicate"))
+        return outcomes
+
+    def _fresh(self, record: Record, point: DataPoint, scored: _Scored, j: int) -> Outcome:
+        decided = scored.decided
+        score = float(decided.score[j])
+        if np.isnan(score):
+            values = scored.features.has_history[j]
+            return _unscored(point, "skipped", "detectors_not_trained" if values else "insufficient_history")
+        features = scored.features
+        rows = features.rows[features.row_start[j] : features.row_start[j + 1]]
+        severity = _SEVERITIES[decided.severity[j]]
+        incident = _INCIDENTS[decided.incident[j]]
+        anomalous = bool(decided.anomalous[j])
+        told, anomaly = None, None
+        if incident is not None:
+            told, anomaly = self._anomaly(record, point, rows, scored, j, severity, incident)
+        budget = float(decided.budget[j])
+        result = encode.scored_result(
+            point.source_id,
+            point.time_ms,
+            score,
+            anomalous,
+            severity,
+            incident,
+            [
+                (name, value, [(shown, row[column]) for shown, column in self._shown])
+                for name, value, row in zip(point.names, point.values, rows, strict=True)
+            ],
+            [
+                (name, np.nan if np.isnan(surprise) else score_of(surprise, budget))
+                for name, surprise in zip(self._detector_names, scored.surprises[j], strict=True)
+            ],
+            told,
+            point.labels,
+            point.id,
+        )
+        return Outcome(point.source_id, "scored", result, anomaly, severity, incident, anomalous)
+
+    def _anomaly(
+        self,
+        record: Record,
+        point: DataPoint,
+        rows: npt.NDArray[np.float64],
+        scored: _Scored,
+        j: int,
+        severity: str,
+        incident: str,
+    ) -> tuple[str, bytes]:
+        """The explanation, and the record for the anomalies topic."""
+        decided, ensemble = scored.decided, self.ensemble
+        expected = explanation.expected_ranges(point.names, rows, float(decided.budget[j]))
+        shares = explanation.contributions(
+            point.names, rows, self._detector_names, scored.surprises[j], ensemble.weights
+        )
+        if incident == "resolved":
+            quiet = self.config.resolve_after_points
+            told = f"Back to normal: {quiet} points in a row within the budget."
+        else:
+            told = explanation.sentence(point.names, rows, shares, expected)
+        body = encode.anomaly_record(
+            f"{self._place_name}-{record.offset}",
+            f"{self._place_name}-{int(decided.incident_offset[j])}",
+            incident,
+            point.source_id,
+            point.time_ms,
+            record.record_time_ms,
+            float(decided.score[j]),
+            severity,
+            zip(point.names, point.values, strict=True),
+            [(e.value, e.lower, e.typical, e.upper) for e in expected],
+            [(c.value, c.detector, c.share) for c in shares],
+            told,
+            point.labels,
+            self.model_version,
+        )
+        return told, body
+
+
+def _unscored(point: DataPoint, status: str, reason: str | None = None) -> Outcome:
+    result = encode.unscored_result(point.source_id, point.time_ms, status, reason, point.labels, point.id)
+    return Outcome(point.source_id, status, result)

@@ -1,0 +1,136 @@
+"""Child process that owns a local broker's Java processes and outlives its parent by a moment.
+
+A parent killed with SIGKILL cannot clean up. This process sees its pipe to the parent end, kills the Java
+processes and deletes their temporary data. It has its own session, so that Ctrl-C in a terminal reaches the
+service and not the broker under it. Run as a script with nothing but the standard library: it starts fast,
+and needs no memory to speak of.
+"""
+
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, TypedDict
+
+SHUTDOWN_S = 20.0
+
+
+class Request(TypedDict, total=False):
+    """One line of JSON on stdin; the answer is one line on stdout."""
+
+    do: str  # start | signal | wait
+    name: str
+    command: list[str]
+    log: str
+    rename: tuple[str, str]  # what the child makes gets its final name once it has succeeded
+    signal: int
+    timeout_s: float
+
+
+class Supervisor:
+    def __init__(self, parent_pid: int, directory: Path, *, temporary: bool) -> None:
+        self._parent_pid = parent_pid
+        self._directory = directory
+        self._temporary = temporary
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._renames: dict[str, tuple[Path, Path]] = {}
+
+    def serve(self) -> None:
+        """Answers requests until the parent closes the pipe, or is gone."""
+        pending = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(0, selectors.EVENT_READ)
+            # The pipe alone is not enough: a forked sibling of the service may still hold its other end.
+            while self._parent_lives():
+                self._rename_finished()
+                if not selector.select(timeout=1.0):
+                    continue
+                received = os.read(0, 1 << 16)
+                if not received:
+                    return
+                *lines, pending = (pending + received).split(b"\n")
+                for line in lines:
+                    answer = json.dumps(self.handle(json.loads(line)))
+                    os.write(1, answer.encode() + b"\n")
+
+    def handle(self, request: Request) -> dict[str, Any]:
+        name = request["name"]
+        if request["do"] == "start":
+            self._children[name] = _start(request["command"], Path(request["log"]))
+            if "rename" in request:
+                made, final = map(Path, request["rename"])
+                self._renames[name] = (made, final)
+            return {"pid": self._children[name].pid}
+        child = self._children[name]
+        if request["do"] == "signal" and child.poll() is None:
+            child.send_signal(request["signal"])
+        return {"exit": self._wait(child, request.get("timeout_s", 0.0))}
+
+    def clean_up(self) -> None:
+        """Stops every child (at once where the data goes anyway) and deletes temporary data."""
+        living = [child for child in self._children.values() if child.poll() is None]
+        deadline = time.monotonic() + (0.0 if self._temporary else SHUTDOWN_S)
+        for child in living:
+            child.send_signal(signal.SIGKILL if self._temporary else signal.SIGTERM)
+        for child in living:
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self._rename_finished()
+        if self._temporary:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _rename_finished(self) -> None:
+        for name, (made, final) in list(self._renames.items()):
+            exit_code = self._children[name].poll()
+            if exit_code is None:
+                continue
+            if exit_code == 0:
+                made.replace(final)
+            made.unlink(missing_ok=True)
+            del self._renames[name]
+
+    def _wait(self, child: "subprocess.Popen[bytes]", timeout_s: float) -> int | None:
+        deadline = time.monotonic() + timeout_s
+        while child.poll() is None and time.monotonic() < deadline and self._parent_lives():
+            time.sleep(0.01)
+        return child.returncode
+
+    def _parent_lives(self) -> bool:
+        return os.getppid() == self._parent_pid
+
+
+def _start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 - our own Java, arguments as a list
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=log.parent,
+        )
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    parent_pid, kind, directory = sys.argv[1:]
+    supervisor = Supervisor(int(parent_pid), Path(directory), temporary=kind == "temporary")
+    try:
+        supervisor.serve()
+    except BrokenPipeError:
+        pass  # the parent went away while it was being answered
+    finally:
+        supervisor.clean_up()
+
+
+if __name__ == "__main__":
+    main()

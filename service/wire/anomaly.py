@@ -1,0 +1,66 @@
+"""The public anomaly record, as subscribers of the anomalies topic and the alert channels read it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Severity = Literal["low", "medium", "high", "critical"]
+IncidentChange = Literal["opened", "updated", "resolved"]
+
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+
+
+class _Public(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+class Expected(_Public):
+    """What would have been normal for one value; `None` where the history is too short to say."""
+
+    lower: float | None
+    typical: float | None
+    upper: float | None
+
+
+class Contribution(_Public):
+    """The share of one value, as one detector sees it, in the anomaly; all shares sum to 1."""
+
+    value: str
+    detector: str
+    share: float
+
+
+class Anomaly(_Public):
+    """One anomalous point, or one change of an incident.
+
+    `id` is made of input topic, partition and offset, so a replay gives the same one; `incident_id`
+    is the id of the anomaly that opened the incident. `detected_at` is the input record's Kafka
+    timestamp, never the wall clock. Both times are RFC 3339 in UTC.
+    """
+
+    id: str
+    incident_id: str
+    incident: IncidentChange | None = None
+    source_id: str
+    timestamp: str
+    detected_at: str
+    score: float
+    severity: Severity
+    values: dict[str, float | None]
+    expected: dict[str, Expected] = Field(default_factory=dict)
+    contributions: list[Contribution] = Field(default_factory=list)
+    explanation: str
+    labels: dict[str, str] = Field(default_factory=dict)
+    model_version: str
+
+    @classmethod
+    def parse(cls, body: bytes) -> Anomaly:
+        """The record in `body`.
+
+        Raises:
+            ValueError: not an anomaly record; the message names each wrong field.
+        """
+        return cls.model_validate_json(body)

@@ -1,0 +1,79 @@
+"""What one input record can turn out to be; knows the values, not how they are read.
+
+The classes are msgspec structs and not dataclasses because one is made per record: a frozen,
+slotted dataclass of six fields took 1.1 µs to make where these take 0.1. `gc=False` keeps them out
+of the cyclic collector: they hold texts and numbers only, so no circle can go through them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+
+class Reason(StrEnum):
+    """Why a record became a dead letter: the letter's header, the metric's label, the log line."""
+
+    TOO_LARGE = "too_large"
+    NOT_UTF8 = "not_utf8"
+    TOO_DEEP = "too_deep"
+    NOT_JSON = "not_json"
+    REPEATED_KEY = "repeated_key"
+    NON_FINITE_NUMBER = "non_finite_number"
+    LONE_SURROGATE = "lone_surrogate"
+    NOT_AN_OBJECT = "not_an_object"
+    BAD_CLOUD_EVENT = "bad_cloud_event"
+    MISSING_SOURCE_ID = "missing_source_id"
+    BAD_SOURCE_ID = "bad_source_id"
+    BAD_TIMESTAMP = "bad_timestamp"
+    TIMESTAMP_OUT_OF_RANGE = "timestamp_out_of_range"
+    BAD_CONTROL = "bad_control"
+    MISSING_VALUES = "missing_values"
+    BAD_VALUES = "bad_values"
+    TOO_MANY_VALUES = "too_many_values"
+    BAD_VALUE_NAME = "bad_value_name"
+    BAD_VALUE = "bad_value"
+    BAD_LABELS = "bad_labels"
+    BAD_ID = "bad_id"
+
+
+class DataPoint(Struct, frozen=True, gc=False):
+    """The numbers of one source at one instant.
+
+    `values` stand in the order of `names`; NaN is a missing one. The numbers of an array are named
+    "0", "1", ...; a bare number is named "value". `labels` is None where there are none.
+    """
+
+    source_id: str
+    time_ms: int
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+    labels: dict[str, str] | None = None
+    id: str | None = None
+
+
+class Control(Struct, frozen=True, gc=False):
+    """An instruction that travels among the points of its source; what it says is not judged here."""
+
+    source_id: str
+    time_ms: int
+    control: dict[str, Any]
+
+
+class Forget(Struct, frozen=True, gc=False):
+    """A tombstone: everything known of the source is to go."""
+
+    source_id: str
+    time_ms: int
+
+
+class InvalidRecord(Struct, frozen=True, gc=False):
+    """A record that nothing can be made of; `detail` is one short line of plain ASCII for a person."""
+
+    reason: Reason
+    detail: str
+
+
+Decoded: TypeAlias = DataPoint | Control | Forget | InvalidRecord
