@@ -1,15 +1,14 @@
 """DetectionPipeline: the points of one partition in, results and anomaly records out.
 
-Everything here is a pure function of the records that came before: no clock, no randomness that is not
-seeded, no network, no log. A batch of any size, and one point at a time, give the same bytes.
+Everything here is a pure function of the records that came before: no randomness that is not seeded, no
+network, no log. A batch of any size, and one point at a time, give the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,15 +17,17 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import explanation
+from service.clock import Clock, SystemClock
 from service.decision import Decision, DecisionBatch, DecisionConfig, Incident, Severity, score_of
 from service.detectors.calibration import BudgetCalibration
+from service.detectors.model import Model
 from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.features.engine import Feature, FeatureBatch, FeatureConfig, FeatureEngine
 from service.history.sources import Arrival, Placement, Sources
 from service.wire import encode
 from service.wire.batch import PointBatch
 from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
-from service.wire.decode import decode
+from service.wire.decode import InputLimits, decode
 
 STATE_VERSION = 1
 """Raised whenever the same input would give other results; part of every model version."""
@@ -73,8 +74,8 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
-    """The columns of one placed stretch of points."""
+class ScoredPoints:
+    """The columns of one stretch of points: where they belong, what they are, what was made of them."""
 
     placed: Placement
     features: FeatureBatch
@@ -90,10 +91,16 @@ class DetectionPipeline:
     """History, features, detectors, calibration and decision for one partition."""
 
     def __init__(
-        self, config: DetectionConfig | None = None, *, topic: str = "data-points", partition: int = 0
+        self,
+        config: DetectionConfig | None = None,
+        *,
+        topic: str = "data-points",
+        partition: int = 0,
+        model: Model | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.config = config or DetectionConfig()
-        self.model_version = self.config.model_version()
+        self.model_version = self.config.model_version() + (f"-{model.digest[:12]}" if model else "")
         self._place_name = f"{topic}-{partition}"
         self._features = FeatureEngine(self.config.features)
         self.ensemble = make_ensemble(self.config.ensemble)
@@ -108,6 +115,9 @@ class DetectionPipeline:
         )
         self._shown = [(f, Feature[f.upper()].value) for f in self.config.result_features]
         self._detector_names = [detector.name for detector in self.ensemble.detectors]
+        if model is not None:
+            self.ensemble.restore(model.arrays)
+        self._clock = clock or SystemClock()
         self._next_offset = 0
 
     @property
@@ -118,11 +128,13 @@ class DetectionPipeline:
     def process(self, data_point: dict[str, Any]) -> dict[str, Any]:
         """Score one point and learn it: the result that the stream would publish, as a dict.
 
+        The clock is asked only for a point without a timestamp, as Kafka's is in the stream.
+
         Raises:
             ValueError: the point is not one that the stream would take; the message says why.
         """
-        now_ms = int(time.time() * 1000)
-        read = decode(json.dumps(data_point).encode(), None, None, now_ms)
+        now_ms = int(self._clock.now() * 1000)
+        read = decode(json.dumps(data_point).encode(), None, None, now_ms, InputLimits())
         if isinstance(read, InvalidRecord):
             raise ValueError(f"{read.reason}: {read.detail}")
         outcome = self.process_batch([Record(read, self._next_offset, now_ms)])[0]
@@ -159,17 +171,21 @@ class DetectionPipeline:
         batch = PointBatch.of(points)
         offset = np.array([record.offset for record in records], np.int64)
         outcomes: list[Outcome] = []
+        for scored in self.advance(batch, offset):
+            outcomes += self._outcomes(records, points, scored)
+        return outcomes
+
+    def advance(self, batch: PointBatch, offset: npt.NDArray[np.int64]) -> Iterator[ScoredPoints]:
+        """Score and learn the points of a batch with their input offsets (n,), in as few stretches as can be."""
         start = 0
         while start < len(batch):
             placed = self.sources.place(batch, start)
-            scored = self._score(placed, batch.time_ms, offset)
-            outcomes += self._outcomes(records, points, scored)
+            yield self._score(placed, batch.time_ms, offset)
             start = placed.stop
-        return outcomes
 
     def _score(
         self, placed: Placement, time_ms: npt.NDArray[np.int64], offset: npt.NDArray[np.int64]
-    ) -> _Scored:
+    ) -> ScoredPoints:
         features = self._features.advance(placed)
         surprises = self.ensemble.members(features)
         oddness = self.ensemble.combine(surprises)
@@ -177,10 +193,10 @@ class DetectionPipeline:
         decided = self._decision.advance(
             placed.source, time_ms[placed.fresh], offset[placed.fresh], surprise
         )
-        return _Scored(placed, features, surprises, decided)
+        return ScoredPoints(placed, features, surprises, decided)
 
     def _outcomes(
-        self, records: Sequence[Record], points: Sequence[DataPoint], scored: _Scored
+        self, records: Sequence[Record], points: Sequence[DataPoint], scored: ScoredPoints
     ) -> list[Outcome]:
         placed = scored.placed
         outcomes = []
@@ -196,7 +212,7 @@ class DetectionPipeline:
                 outcomes.append(_unscored(points[i], "late" if arrival == Arrival.LATE else "duplicate"))
         return outcomes
 
-    def _fresh(self, record: Record, point: DataPoint, scored: _Scored, j: int) -> Outcome:
+    def _fresh(self, record: Record, point: DataPoint, scored: ScoredPoints, j: int) -> Outcome:
         decided = scored.decided
         score = float(decided.score[j])
         if np.isnan(score):
@@ -237,7 +253,7 @@ class DetectionPipeline:
         record: Record,
         point: DataPoint,
         rows: npt.NDArray[np.float64],
-        scored: _Scored,
+        scored: ScoredPoints,
         j: int,
         severity: str,
         incident: str,

@@ -79,7 +79,7 @@ class Alert:
 
     @property
     def title(self) -> str:
-        """One line: `CRITICAL pump-7: pressure 2.13 is 9.4 standard deviations above its usual 1.02 ± 0.12`."""
+        """One line: `CRITICAL pump-7: pressure 2.13 is 9.4 standard deviations above its usual ...`."""
         explanation = self.explanation.removesuffix(".").removeprefix(f"{self.source}: ")
         return one_line(f"{self.state} {self.source}: {explanation}", _TITLE_LIMIT)
 

@@ -58,6 +58,11 @@ class Deduplication:
         self._alerted_at.move_to_end(key)
         self._prune(at)
 
+    def forget(self, source_id: str, severity: str, at: float) -> None:
+        """The alert noted at `at` did not go out after all."""
+        if self._alerted_at.get((source_id, severity)) == at:
+            del self._alerted_at[source_id, severity]
+
     def _prune(self, now: float) -> None:
         while self._alerted_at:
             key, at = next(iter(self._alerted_at.items()))

@@ -1,4 +1,4 @@
-"""One channel's rules, incidents and deduplication in their order; the same object serves library and worker."""
+"""One channel's rules, incidents and deduplication in their order, for the library and the worker alike."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ class ChannelPolicy:
     """Decides for one channel, and remembers what it is told was admitted, sent or given up."""
 
     def __init__(
-        self, channel: str, rules: Sequence[RuleConfig], *, window_s: float = 300.0, send_resolved: bool = False
+        self,
+        channel: str,
+        rules: Sequence[RuleConfig],
+        *,
+        window_s: float = 300.0,
+        send_resolved: bool = False,
     ) -> None:
         self._incidents = Incidents(send_resolved=send_resolved)
         self._deduplication = Deduplication(window_s)
@@ -38,6 +43,11 @@ class ChannelPolicy:
             return
         self._incidents.note_told(anomaly.incident_id, anomaly.severity)
         self._deduplication.note(anomaly.source_id, anomaly.severity, now)
+
+    def withdraw(self, anomaly: Anomaly, now: float) -> None:
+        """What was admitted was not sent, and will be decided again, here or elsewhere."""
+        self._incidents.forget(anomaly.incident_id)
+        self._deduplication.forget(anomaly.source_id, anomaly.severity, now)
 
     def note_suppressed(self, anomaly: Anomaly) -> None:
         if anomaly.incident == "resolved":

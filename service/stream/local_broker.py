@@ -225,7 +225,7 @@ class LocalBroker:
     def _command(self, node: int, main_class: str, *args: str) -> list[str]:
         directory = self._files(node).directory
         options = [
-            *self._jvm_options,
+            *self._jvm_options, *(["-XX:TieredStopAtLevel=1"] if main_class == FORMAT else []),
             *self._class_options(node, main_class),
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",  # its file in /tmp would outlive a killed broker; so would unpacked libraries

@@ -18,7 +18,8 @@ What is accepted
  5. `values`: an object of 1 to `max_values` numbers (names: text of 1 to 128 characters), an array of as
     many, named "0", "1", ..., or one number, named "value". An entry that is null is missing (NaN); all may
     be. A number is what the nearest double can hold, however it is written: 1e400 and an integer of 400
-    digits are not finite, 1e-400 is 0. true, false and strings are no numbers.
+    digits are not finite, 1e-400 is 0; the integer -0 is 0.0, while -0.0 keeps its sign. true, false and
+    strings are no numbers.
  6. `labels`: an object of at most `max_labels` strings; names are text of 1 to 128 characters, values text
     of 0 to `max_label_chars`. An empty one is none.
  7. `id`: text of 1 to 256 characters.
@@ -278,7 +279,7 @@ class _FaultError(Exception):
 
 
 class _Integer(str):
-    """A number's own digits, so that its size costs nothing and -0 keeps its sign."""
+    """A number's own digits, so that its size costs nothing."""
 
     __slots__ = ()
 
@@ -608,7 +609,7 @@ def _number_or_nan(number: object, name: str) -> float:
 
 
 def _number(digits: str, name: str) -> float:
-    number = float(digits)
+    number = float(digits) + 0.0 if type(digits) is _Integer else float(digits)  # the integer -0 is 0.0
     if number - number != 0.0:
         raise _FaultError(
             Reason.NON_FINITE_NUMBER, f"{_quote(name)} is {_short(str(digits))}, more than a double can hold"

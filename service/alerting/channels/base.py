@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from service.alerting.alert import Alert
+from service.clock import Clock
 from service.durations import Duration
 
 _RETRY_STATUSES = frozenset({408, 425, 429})
@@ -94,7 +95,7 @@ class ChannelSettings(BaseModel):
         values = (getattr(self, field) for field in self.secret_fields)
         return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
-    def make(self, name: str) -> AlertChannel:
+    def make(self, name: str, clock: Clock) -> AlertChannel:
         raise NotImplementedError
 
 

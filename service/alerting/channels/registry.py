@@ -11,6 +11,7 @@ from service.alerting.channels.email import EmailConfig
 from service.alerting.channels.slack import SlackConfig
 from service.alerting.channels.terminal import TerminalConfig
 from service.alerting.channels.webhook import WebhookConfig
+from service.clock import Clock, SystemClock
 
 ChannelConfig = Annotated[
     SlackConfig  # a message in a Slack channel
@@ -21,6 +22,6 @@ ChannelConfig = Annotated[
 ]
 
 
-def make_channel(name: str, config: ChannelConfig) -> AlertChannel:
+def make_channel(name: str, config: ChannelConfig, clock: Clock | None = None) -> AlertChannel:
     """The channel called `name`; its library is imported here, not before."""
-    return config.make(name)
+    return config.make(name, clock or SystemClock())

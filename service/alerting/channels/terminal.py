@@ -8,6 +8,7 @@ from typing import Literal, TextIO
 
 from service.alerting.alert import Alert, ValueLine
 from service.alerting.channels.base import AlertChannel, ChannelSettings, RetryableError
+from service.clock import Clock
 
 _COLOURS = {"LOW": "34", "MEDIUM": "33", "HIGH": "38;5;208", "CRITICAL": "1;31", "RESOLVED": "32"}
 _DIM = "2"
@@ -21,7 +22,7 @@ class TerminalConfig(ChannelSettings):
     stream: Literal["stderr", "stdout"] = "stderr"
     color: Literal["auto", "always", "never"] = "auto"
 
-    def make(self, name: str) -> TerminalChannel:
+    def make(self, name: str, clock: Clock) -> TerminalChannel:  # noqa: ARG002
         return TerminalChannel(name, self)
 
 

@@ -1,0 +1,95 @@
+"""One batch as one Kafka transaction: results, anomalies, dead letters and input offsets, or nothing.
+
+Errors have three kinds, by what is done next. Retriable: the same call again. Abortable: the transaction
+is undone and `TransactionAborted` says so; nothing of it was ever visible. Anything else is fatal: the
+exception goes up and the process ends, for a supervisor to start it anew from the last commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from service.stream.dead_letters import Headers
+
+_CALL_TIMEOUT_S = 5.0
+
+
+class OutputMessage(NamedTuple):
+    """A message to publish; `partition` -1 lets the partitioner choose by key."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class TransactionAborted(Exception):  # noqa: N818 - the established name of the event
+    """The transaction was undone; the batch is to be read again from the committed offsets."""
+
+
+class Transactions:
+    """Runs batches through one transactional producer.
+
+    `on_retry(error)` hears of every retriable failure; it may raise to give up (the service stops).
+    """
+
+    def __init__(self, producer: Producer, on_retry: Callable[[KafkaException], None]) -> None:
+        self._producer = producer
+        self._on_retry = on_retry
+
+    def prepare(self) -> None:
+        """Register the transactional id: a stray producer of the same id is fenced off from here on."""
+        self._insist(self._producer.init_transactions)
+
+    def run(
+        self, consumer: Consumer, messages: Sequence[OutputMessage], offsets: Sequence[TopicPartition]
+    ) -> None:
+        """1. begin 2. produce 3. send offsets 4. commit.
+
+        Raises:
+            TransactionAborted: undone; nothing is visible.
+            KafkaException: fatal.
+        """
+        self._producer.begin_transaction()
+        try:
+            self._produce(messages)
+            self._send_offsets(consumer, offsets)
+            self._insist(self._producer.commit_transaction)
+        except KafkaException as error:
+            if not error.args[0].txn_requires_abort():
+                raise
+            self._insist(self._producer.abort_transaction)
+            raise TransactionAborted(error.args[0].str()) from error
+
+    def _produce(self, messages: Sequence[OutputMessage]) -> None:
+        produce, poll = self._producer.produce, self._producer.poll
+        for topic, partition, key, value, headers in messages:
+            while True:
+                try:
+                    produce(topic, value, key, partition, headers=headers)
+                    break
+                except BufferError:  # the send queue is full: let it drain
+                    poll(0.1)
+        poll(0)
+
+    def _send_offsets(self, consumer: Consumer, offsets: Sequence[TopicPartition]) -> None:
+        def send(timeout: float) -> None:
+            # The group's generation may change between tries, so the metadata is asked for each time.
+            metadata = consumer.consumer_group_metadata()
+            self._producer.send_offsets_to_transaction(list(offsets), metadata, timeout)
+
+        self._insist(send)
+
+    def _insist(self, call: Callable[[float], object]) -> None:
+        while True:
+            try:
+                call(_CALL_TIMEOUT_S)
+                return
+            except KafkaException as error:
+                if not error.args[0].retriable():
+                    raise
+                self._on_retry(error)
