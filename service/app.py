@@ -7,6 +7,7 @@ import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Literal
 
 import numpy as np
@@ -15,16 +16,201 @@ from confluent_kafka import KafkaException
 from service import __version__, logs
 from service.alerting.worker import ChannelWorker
 from service.clock import Clock, SystemClock
-from service.detectors import model as models
+from service.detectors.model import Model
+from service.detectors.model import load as load_model
+from service.errors import AnomalydError, TopicsMissingError
 from service.features.engine import VECTOR_WIDTH
-from service.errors import AnomalydError
 from service.http.server import HttpServer, make_app
 from service.metrics import Metrics
 from service.pipeline import DetectionConfig, DetectionPipeline, Record
 from service.settings import Settings
-from service.stream import clients, topics
+from service.stream import topics
+from service.stream.alert_topics import build_workers
+from service.stream.clients import make_consumer, make_producer
 from service.stream.runtime import ClusterState, Stopped, StreamRuntime, route_of
 from service.stream.transaction import Transactions
 from service.wire.data_point import DataPoint
 
 Only = Literal["detection", "alerting"]
+
+_log = logs.logger("app")
+
+
+def warm(config: DetectionConfig) -> None:
+    """Compile (or load from the cache) every kernel, so that the first record does not wait for it."""
+    rng = np.random.default_rng(0)
+    pipeline = DetectionPipeline(config)
+    pipeline.ensemble.train(rng.uniform(-0.5, 0.5, (256, VECTOR_WIDTH)))
+    points = config.features.min_history_points + 4
+    pipeline.process_batch(
+        [Record(DataPoint("warm", i, ("value",), (float(i % 5),)), i, i) for i in range(points)]
+    )
+
+
+class Service:
+    """The running service: detection loop in the calling thread, alert workers and HTTP beside it."""
+
+    def __init__(self, settings: Settings, *, only: Only | None = None, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._only = only
+        self._clock = clock or SystemClock()
+        self._metrics = Metrics()
+        self._metrics.build.labels(__version__).set(1)
+        self._metrics.false_alarm_budget.set(settings.detection.false_alarms.per_point or float("nan"))
+        self._runtime: StreamRuntime | None = None
+        self._workers: list[ChannelWorker] = []
+        self._stop = threading.Event()
+        self._stopped_at = 0.0
+        self._started = False
+
+    # What the probes ask.
+
+    def unhealthy(self) -> str | None:
+        if self._runtime is not None and not self._runtime.healthy:
+            return "the detection loop makes no progress"
+        if stuck := [worker.name for worker in self._workers if not worker.healthy]:
+            return f"alert channels make no progress: {', '.join(stuck)}"
+        return None
+
+    def unready(self) -> str | None:
+        if not self._started:
+            return "starting"
+        if self._runtime is not None and not self._runtime.ready:
+            return "no partitions assigned, or Kafka does not answer"
+        return None
+
+    # Life.
+
+    def stop(self) -> None:
+        """Ask the service to finish what it is doing and end; returns at once, from any thread."""
+        if not self._stop.is_set():
+            self._stopped_at = self._clock.monotonic()
+            self._stop.set()
+
+    def run(self) -> None:
+        """Serve until `stop` is called.
+
+        Raises:
+            TopicsMissingError, ConfigurationError: cannot start like this.
+            AnomalydError: ended by a fault; to be started anew.
+        """
+        settings = self._settings
+        http = HttpServer(make_app(self._metrics.registry, self), settings.http.host, settings.http.port)
+        http.start()
+        _log.info("serving metrics and health", url=f"http://{http.host}:{http.port}")
+        try:
+            partitions = self._wait_for_topics()
+            if partitions is not None:
+                self._serve(partitions)
+        finally:
+            http.stop()
+
+    def _serve(self, partitions: dict[str, int]) -> None:
+        settings = self._settings
+        if self._only != "detection":
+            self._workers = build_workers(
+                settings.alerting,
+                anomalies_topic=settings.topics.name("anomalies"),
+                deliveries_topic=settings.topics.name("deliveries"),
+                group_id=settings.kafka.group_id,
+                kafka_properties=settings.kafka.connection(),
+                metrics=self._metrics,
+                clock=self._clock,
+            )
+        for worker in self._workers:
+            worker.start()
+        try:
+            if self._only == "alerting":
+                self._started = True
+                self._stop.wait()
+            else:
+                self._detect(partitions)
+        finally:
+            for worker in self._workers:
+                worker.stop(settings.shutdown.drain)
+            for worker in self._workers:
+                if not worker.join():
+                    _log.warning("channel did not finish in time; its alert is sent again at the next start",
+                                 channel=worker.name)
+            _log.info("stopped")
+
+    def _detect(self, partitions: dict[str, int]) -> None:
+        settings = self._settings
+        model = load_model(settings.model.path) if settings.model.path else None
+        _log.info("compiling kernels; the first start on a machine takes up to a minute")
+        warm(settings.detection)
+        cluster = ClusterState(self._metrics, logs.logger("stream"))
+        worker = settings.worker.id
+        producer = make_producer(settings.kafka, worker, cluster.on_error)
+        runtime = StreamRuntime(
+            consumer=make_consumer(settings.kafka, settings.stream, worker, cluster.on_error),
+            transactions=Transactions(producer, self._on_retry(cluster)),
+            make_pipeline=lambda partition: self._pipeline(partition, model),
+            route=route_of({role: settings.topics.name(role) for role in partitions}, partitions),
+            config=settings.stream,
+            limits=settings.input,
+            publish=settings.publish,
+            cluster=cluster,
+            metrics=self._metrics,
+            clock=self._clock,
+            log=logs.logger("stream"),
+        )
+        self._runtime = runtime
+        self._started = True
+        # What lives now lives to the end; leaving it out of collections saves pauses of 100 ms.
+        gc.collect()
+        gc.freeze()
+        try:
+            runtime.run(self._stop)
+        except Stopped:
+            _log.warning("stopped while Kafka was away; the batch in flight will be read again")
+        except KafkaException as error:
+            raise AnomalydError(f"Kafka: {error.args[0].str()} ({error.args[0].name()})") from error
+
+    def _pipeline(self, partition: int, model: Model | None) -> DetectionPipeline:
+        topic = self._settings.topics.name("data_points")
+        return DetectionPipeline(self._settings.detection, topic=topic, partition=partition, model=model)
+
+    def _on_retry(self, cluster: ClusterState) -> Callable[[KafkaException], None]:
+        """Told of each retriable failure of a transaction; gives up only when the service is to stop."""
+
+        def waited(error: KafkaException) -> None:
+            cluster.lost(error.args[0].str())
+            if self._runtime is not None:
+                self._runtime.still_turning()
+            stopping_s = self._clock.monotonic() - self._stopped_at
+            if self._stop.is_set() and stopping_s > self._settings.shutdown.drain:
+                raise Stopped
+
+        return waited
+
+    def _wait_for_topics(self) -> dict[str, int] | None:
+        """Partitions by role once the cluster answers; `None` if stopped before that."""
+        said = False
+        while not self._stop.is_set():
+            try:
+                return topics.verify(self._settings.kafka, self._settings.topics, timeout_s=5.0)
+            except TopicsMissingError:
+                raise
+            except AnomalydError as error:
+                if not said:
+                    _log.warning("Kafka does not answer; trying until it does", error=str(error))
+                    said = True
+                self._clock.wait(self._stop, 1.0)
+        return None
+
+
+@contextlib.contextmanager
+def stopped_by_signals(service: Service) -> Iterator[None]:
+    """SIGTERM and SIGINT ask `service` to stop; a second one of them ends the process at once."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        service.stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,87 @@
+"""The `anomalyd` command: names its subcommands and turns errors into messages and exit codes.
+
+Each subcommand is imported when it is called, so that `check-config` does not wait for a compiler.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from service import __version__
+from service.errors import AnomalydError, ConfigurationError
+
+# Name of the subcommand, and the module of service.commands whose `command` it is.
+_COMMANDS = {
+    "run": "run",
+    "demo": "demo",
+    "broker": "broker",
+    "feed": "feed",
+    "score": "score",
+    "train": "train",
+    "check-config": "check_config",
+    "topics": "topics",
+    "send-test": "send_test",
+}
+
+_USAGE = "Streaming anomaly detection on Kafka: from topic to explained alert."
+
+
+class _LazyGroup(typer.core.TyperGroup):
+    """Subcommands by name, each module imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"service.commands.{_COMMANDS[cmd_name]}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    name="anomalyd", cls=_LazyGroup, help=_USAGE, add_completion=False, no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"anomalyd {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say it and end."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            stderr.print(f"[bold red]error:[/] {_plain(problem)}")
+        sys.exit(2)
+    except AnomalydError as error:
+        stderr.print(f"[bold red]error:[/] {_plain(str(error))}")
+        sys.exit(1)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
