@@ -166,6 +166,17 @@ def score_of(surprise: float, budget: float) -> float:
 
 
 @kernel
+def member_scores(surprises: Floats, budget: Floats) -> Floats:
+    """Scores (n, members) of the members' own surprises under each point's budget; NaN stays."""
+    scores = np.empty_like(surprises)
+    for point in range(surprises.shape[0]):
+        for member in range(surprises.shape[1]):
+            surprise = surprises[point, member]
+            scores[point, member] = surprise if math.isnan(surprise) else score_of(surprise, budget[point])
+    return scores
+
+
+@kernel
 def _decide(
     source: Ints,
     time_ms: Ints,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service import explanation
 from service.clock import Clock, SystemClock
-from service.decision import Decision, DecisionBatch, DecisionConfig, Incident, Severity, score_of
+from service.decision import Decision, DecisionBatch, DecisionConfig, Incident, Severity, member_scores
 from service.detectors.calibration import BudgetCalibration
 from service.detectors.model import Model
 from service.detectors.registry import EnsembleConfig, make_ensemble
@@ -81,6 +82,32 @@ class ScoredPoints:
     features: FeatureBatch
     surprises: npt.NDArray[np.float64]
     decided: DecisionBatch
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What results are written from, as lists: reading an array number by number is ten times slower."""
+
+    score: list[float]
+    anomalous: list[bool]
+    severity: list[int]
+    incident: list[int]
+    detectors: list[list[float]]
+    row_start: list[int]
+    shown: list[list[float]]
+
+    @classmethod
+    def of(cls, scored: ScoredPoints, shown: list[int]) -> _Columns:
+        decided = scored.decided
+        return cls(
+            decided.score.tolist(),
+            decided.anomalous.tolist(),
+            decided.severity.tolist(),
+            decided.incident.tolist(),
+            member_scores(scored.surprises, decided.budget).tolist(),
+            scored.features.row_start.tolist(),
+            scored.features.rows[:, shown].tolist(),
+        )
 
 
 _SEVERITIES = tuple(severity.name.lower() for severity in Severity)
@@ -199,12 +226,12 @@ class DetectionPipeline:
         self, records: Sequence[Record], points: Sequence[DataPoint], scored: ScoredPoints
     ) -> list[Outcome]:
         placed = scored.placed
+        columns = _Columns.of(scored, [column for _, column in self._shown])
         outcomes = []
         fresh = 0
-        for i in range(placed.start, placed.stop):
-            arrival = placed.arrival[i - placed.start]
-            if arrival == Arrival.FRESH:
-                outcomes.append(self._fresh(records[i], points[i], scored, fresh))
+        for i, arrival in enumerate(placed.arrival.tolist(), placed.start):
+            if not arrival:
+                outcomes.append(self._fresh(records[i], points[i], scored, columns, fresh))
                 fresh += 1
             elif arrival == Arrival.TOO_WIDE:
                 outcomes.append(_unscored(points[i], "skipped", "too_many_value_names"))
@@ -212,54 +239,47 @@ class DetectionPipeline:
                 outcomes.append(_unscored(points[i], "late" if arrival == Arrival.LATE else "duplicate"))
         return outcomes
 
-    def _fresh(self, record: Record, point: DataPoint, scored: ScoredPoints, j: int) -> Outcome:
-        decided = scored.decided
-        score = float(decided.score[j])
-        if np.isnan(score):
-            values = scored.features.has_history[j]
-            return _unscored(point, "skipped", "detectors_not_trained" if values else "insufficient_history")
-        features = scored.features
-        rows = features.rows[features.row_start[j] : features.row_start[j + 1]]
-        severity = _SEVERITIES[decided.severity[j]]
-        incident = _INCIDENTS[decided.incident[j]]
-        anomalous = bool(decided.anomalous[j])
+    def _fresh(
+        self, record: Record, point: DataPoint, scored: ScoredPoints, columns: _Columns, j: int
+    ) -> Outcome:
+        score = columns.score[j]
+        if math.isnan(score):
+            known = scored.features.has_history[j]
+            return _unscored(point, "skipped", "detectors_not_trained" if known else "insufficient_history")
+        severity = _SEVERITIES[columns.severity[j]]
+        incident = _INCIDENTS[columns.incident[j]]
         told, anomaly = None, None
         if incident is not None:
-            told, anomaly = self._anomaly(record, point, rows, scored, j, severity, incident)
-        budget = float(decided.budget[j])
+            told, anomaly = self._anomaly(record, point, scored, j, severity, incident)
+        rows = columns.shown[columns.row_start[j] : columns.row_start[j + 1]]
         result = encode.scored_result(
             point.source_id,
             point.time_ms,
             score,
-            anomalous,
+            columns.anomalous[j],
             severity,
             incident,
-            [
-                (name, value, [(shown, row[column]) for shown, column in self._shown])
-                for name, value, row in zip(point.names, point.values, rows, strict=True)
-            ],
-            [
-                (name, np.nan if np.isnan(surprise) else score_of(surprise, budget))
-                for name, surprise in zip(self._detector_names, scored.surprises[j], strict=True)
-            ],
+            zip(point.names, point.values, rows, strict=True),
+            self.config.result_features,
+            zip(self._detector_names, columns.detectors[j], strict=True),
             told,
             point.labels,
             point.id,
         )
-        return Outcome(point.source_id, "scored", result, anomaly, severity, incident, anomalous)
+        return Outcome(point.source_id, "scored", result, anomaly, severity, incident, columns.anomalous[j])
 
     def _anomaly(
         self,
         record: Record,
         point: DataPoint,
-        rows: npt.NDArray[np.float64],
         scored: ScoredPoints,
         j: int,
         severity: str,
         incident: str,
     ) -> tuple[str, bytes]:
         """The explanation, and the record for the anomalies topic."""
-        decided, ensemble = scored.decided, self.ensemble
+        decided, ensemble, features = scored.decided, self.ensemble, scored.features
+        rows = features.rows[features.row_start[j] : features.row_start[j + 1]]
         expected = explanation.expected_ranges(point.names, rows, float(decided.budget[j]))
         shares = explanation.contributions(
             point.names, rows, self._detector_names, scored.surprises[j], ensemble.weights

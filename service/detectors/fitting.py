@@ -17,7 +17,7 @@ class FittedConfig(DetectorConfig):
     first_fit_points: int = Field(1024, ge=64, le=10_000_000)
     """Points of the partition after which the first model is fitted."""
     refit_points: int = Field(100_000, ge=64, le=1_000_000_000)
-    """Points from one fit to the next; the first few come sooner, at doubling counts."""
+    """Points from one fit to the next; the first few come sooner, at fourfold counts."""
     sample_points: int = Field(8192, ge=64, le=1_000_000)
     """The newest points that a fit learns from."""
     seed: int = Field(1, ge=0)
@@ -36,7 +36,7 @@ class FitSchedule:
     def points_to_fit(self) -> int:
         every, at = self._config.refit_points, self._config.first_fit_points
         while at <= self._learned:
-            at *= 2
+            at *= 4
         regular = (self._learned // every + 1) * every
         if self._learned >= every or regular < at:
             at = regular

@@ -49,9 +49,9 @@ class DenseForest:
     the leaf that this leads to.
     """
 
-    dimension: npt.NDArray[np.int64]  # (trees, inner nodes)
+    dimension: npt.NDArray[np.int8]  # (trees, inner nodes)
     cut: Floats  # (trees, inner nodes), right where the coordinate is greater
-    path: Floats  # (trees, leaves)
+    path: npt.NDArray[np.float32]  # (trees, leaves)
     scale: Floats  # (1,), path length of a usual point
 
     @classmethod
@@ -59,9 +59,9 @@ class DenseForest:
         """The fitted trees of a scikit-learn `IsolationForest`."""
         trees = [estimator.tree_ for estimator in forest.estimators_]
         depth = max(max(tree.max_depth for tree in trees), 1)
-        dimension = np.zeros((len(trees), 2**depth - 1), np.int64)
+        dimension = np.zeros((len(trees), 2**depth - 1), np.int8)
         cut = np.full((len(trees), 2**depth - 1), np.inf)
-        path = np.zeros((len(trees), 2**depth))
+        path = np.zeros((len(trees), 2**depth), np.float32)
         for t, tree in enumerate(trees):
             pending = [(0, 0, 0)]
             while pending:
@@ -82,9 +82,9 @@ class DenseForest:
 @kernel
 def _score(
     vectors: Floats,
-    dimension: npt.NDArray[np.int64],
+    dimension: npt.NDArray[np.int8],
     cut: Floats,
-    path: Floats,
+    path: npt.NDArray[np.float32],
     scale: Floats,
     out: Floats,
 ) -> None:

@@ -62,7 +62,8 @@ def create(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 30.0) ->
     ]
     made = []
     if wanted:
-        for name, future in _admin(kafka).create_topics(wanted, operation_timeout=timeout_s).items():
+        admin = _admin(kafka)  # held until all is done: a client that is collected fails its requests
+        for name, future in admin.create_topics(wanted, operation_timeout=timeout_s).items():
             try:
                 future.result(timeout_s)
             except KafkaException as error:

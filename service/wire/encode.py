@@ -21,7 +21,8 @@ def _text(text: str) -> str:
 
 
 def _computed(number: float) -> str:
-    return f"{number:.6g}" if math.isfinite(number) else "null"
+    # Infinite minus infinite is not a number: one test for NaN and both infinities.
+    return f"{number:.6g}" if number - number == 0.0 else "null"
 
 
 def _sent(number: float) -> str:
@@ -65,7 +66,8 @@ def scored_result(
     is_anomaly: bool,
     severity: str,
     incident: str | None,
-    features: Iterable[tuple[str, float, Sequence[tuple[str, float]]]],
+    values: Iterable[tuple[str, float, Sequence[float]]],
+    features: Sequence[str],
     detectors: Iterable[tuple[str, float]],
     explanation: str | None,
     labels: Mapping[str, str] | None = None,
@@ -73,18 +75,20 @@ def scored_result(
 ) -> bytes:
     """A `scored` result.
 
-    `features` are (value name, the value as sent, its computed features by name); `detectors` are
-    (name, score), NaN for one that takes no part yet, written as null.
+    `values` are (name, the value as sent, its computed features in the order of `features`); `detectors`
+    are (name, score), NaN for one that takes no part yet, written as null.
     """
     shown = ",".join(
         f'{_text(name)}:{{"value":{_sent(value)}'
-        + "".join(f',"{feature}":{_computed(number)}' for feature, number in computed)
+        + "".join(
+            f',"{feature}":{_computed(number)}' for feature, number in zip(features, computed, strict=True)
+        )
         + "}"
-        for name, value, computed in features
+        for name, value, computed in values
     )
     scores = ",".join(f'"{name}":{_computed(number)}' for name, number in detectors)
     change = f',"incident":"{incident}"' if incident else ""
-    because = f',"explanation":{_text(explanation)}' if explanation else ""
+    because = f',"explanation":{json.dumps(explanation, ensure_ascii=False)}' if explanation else ""
     return (
         _head(source_id, time_ms, "scored")
         + f',"score":{_computed(score)},"isAnomaly":{"true" if is_anomaly else "false"}'
@@ -126,6 +130,6 @@ def anomaly_record(
         f'{{"id":{_text(anomaly_id)},"incidentId":{_text(incident_id)}{change},"sourceId":{_text(source_id)}'
         f',"timestamp":"{format_rfc3339(time_ms)}","detectedAt":"{format_rfc3339(detected_at_ms)}"'
         f',"score":{_computed(score)},"severity":"{severity}","values":{{{shown}}},"expected":{{{ranges}}}'
-        f',"contributions":[{shares}],"explanation":{_text(explanation)},"labels":{{{_texts(labels or {})}}}'
+        f',"contributions":[{shares}],"explanation":{json.dumps(explanation, ensure_ascii=False)},"labels":{{{_texts(labels or {})}}}'
         f',"modelVersion":"{model_version}"}}'
     ).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_TIME_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can write
@@ -41,9 +42,17 @@ def parse_rfc3339(text: str) -> int:
     return milliseconds + (int(fraction.ljust(3, "0")[:3]) if fraction else 0)
 
 
+@lru_cache(maxsize=4096)
+def _date(day: int) -> str:
+    """The date so many days after the epoch; the points of a day share it."""
+    return (EPOCH + timedelta(days=day)).date().isoformat()
+
+
 def format_rfc3339(time_ms: int) -> str:
     """The instant in UTC, with milliseconds only where it has some: `2026-01-01T00:00:00Z`."""
-    moment = EPOCH + timedelta(milliseconds=int(time_ms))
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
-    fraction = int(time_ms) % 1000
+    seconds, fraction = divmod(time_ms, 1000)
+    day, seconds = divmod(seconds, 86_400)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    text = f"{_date(day)}T{hour:02d}:{minute:02d}:{second:02d}"
     return f"{text}.{fraction:03d}Z" if fraction else f"{text}Z"
