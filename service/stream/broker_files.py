@@ -1,5 +1,7 @@
 """What a local Kafka reads from disk: directories, properties and logging, for one node or several."""
 
+from __future__ import annotations
+
 import base64
 import json
 import uuid
@@ -7,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.stream.broker_ports import HOST, NodePorts
 from service.stream.kafka_jars import LocalBrokerError
 
-HOST = "127.0.0.1"
 DESCRIPTION = "cluster.json"
 
 LOG4J2 = """\
@@ -21,15 +23,6 @@ appender.out.layout.pattern=%d{ISO8601} %-5p %m (%c{1})%n%ex
 rootLogger.level=warn
 rootLogger.appenderRef.out.ref=out
 """
-
-
-@dataclass(frozen=True, slots=True)
-class NodePorts:
-    """Where one node listens: clients, the quorum, and each further listener by name."""
-
-    clients: int
-    controller: int
-    further: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
-"""Apache Kafka's jars and the Java that runs them: pinned, fetched once into the user's cache, always verified.
+"""Apache Kafka's jars and the Java that runs them: pinned, fetched once into the user's cache, verified.
 
 Knows nothing of brokers. The lock beside this file is the whole class path, so nothing is resolved on a
 user's machine: what runs there is what was tested here, byte for byte.
 """
+
+from __future__ import annotations
 
 import fcntl
 import hashlib
@@ -163,7 +165,7 @@ class _Download:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _fetch(self, context: "MavenContext", jar: Jar) -> None:
+    def _fetch(self, context: MavenContext, jar: Jar) -> None:
         artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -197,7 +199,7 @@ class _Download:
                 )
 
 
-def _maven(repository: Path, watch: object = None) -> "MavenContext":
+def _maven(repository: Path, watch: object = None) -> MavenContext:
     try:
         from jgo.maven import MavenContext, PythonResolver
     except ImportError as error:

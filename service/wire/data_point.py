@@ -1,8 +1,8 @@
 """What one input record can turn out to be; knows the values, not how they are read.
 
 The classes are msgspec structs and not dataclasses because one is made per record: a frozen,
-slotted dataclass of six fields took 1.1 µs to make where these take 0.1. `gc=False` keeps them out
-of the cyclic collector: they hold texts and numbers only, so no circle can go through them.
+slotted dataclass of six fields took 0.9 µs to make, a NamedTuple 0.34, these take 0.08. `gc=False`
+keeps them out of the cyclic collector: no circle can go through texts and numbers.
 """
 
 from __future__ import annotations

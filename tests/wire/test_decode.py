@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import threading
-from datetime import timedelta
 
 import pytest
 from hypothesis import example, given, settings
@@ -229,7 +228,7 @@ def test_a_record_of_exactly_the_size_limit_is_legal() -> None:
 
 
 def test_the_future_ends_max_future_after_the_record_and_at_the_year_9999() -> None:
-    limits = InputLimits(max_future=timedelta(minutes=1))
+    limits = InputLimits.model_validate({"max_future": "1m"})
     for path in (_common, lambda v, t, c: _strict(v, None, t, c)):
         legal = path(b'{"sourceId":"a","values":1,"timestamp":1060000}', 1_000_000, limits)
         assert isinstance(legal, DataPoint)
