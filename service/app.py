@@ -21,7 +21,7 @@ from service.detectors.model import load as load_model
 from service.errors import AnomalydError, TopicsMissingError
 from service.features.engine import VECTOR_WIDTH
 from service.http.server import HttpServer, make_app
-from service.metrics import Metrics
+from service.metrics import Metrics, total
 from service.pipeline import DetectionConfig, DetectionPipeline, Record
 from service.settings import Settings
 from service.stream import topics
@@ -32,6 +32,7 @@ from service.stream.transaction import Transactions
 from service.wire.data_point import DataPoint
 
 Only = Literal["detection", "alerting"]
+Condition = Callable[[], bool]
 
 _log = logs.logger("app")
 
@@ -62,6 +63,7 @@ class Service:
         self._stop = threading.Event()
         self._stopped_at = 0.0
         self._started = False
+        self._url = ""
 
     # What the probes ask.
 
@@ -78,6 +80,25 @@ class Service:
         if self._runtime is not None and not self._runtime.ready:
             return "no partitions assigned, or Kafka does not answer"
         return None
+
+    # What whoever runs the service in its own process may watch.
+
+    @property
+    def url(self) -> str:
+        """Where metrics and health are served; empty before `run`."""
+        return self._url
+
+    @property
+    def points_done(self) -> int:
+        """Input records with a committed result or dead letter."""
+        return round(total(self._metrics.points) + total(self._metrics.dead_letters))
+
+    @property
+    def alerts_done(self) -> bool:
+        """Every published anomaly was sent, suppressed or given up by every channel."""
+        metrics = self._metrics
+        told = total(metrics.alerts_sent) + total(metrics.alerts_suppressed) + total(metrics.alerts_dead)
+        return told >= total(metrics.anomalies) * len(self._workers)
 
     # Life.
 
@@ -97,7 +118,8 @@ class Service:
         settings = self._settings
         http = HttpServer(make_app(self._metrics.registry, self), settings.http.host, settings.http.port)
         http.start()
-        _log.info("serving metrics and health", url=f"http://{http.host}:{http.port}")
+        self._url = f"http://{http.host}:{http.port}"
+        _log.info("serving metrics and health", url=self._url)
         try:
             partitions = self._wait_for_topics()
             if partitions is not None:
@@ -110,10 +132,10 @@ class Service:
         if self._only != "detection":
             self._workers = build_workers(
                 settings.alerting,
-                anomalies_topic=settings.topics.name("anomalies"),
-                deliveries_topic=settings.topics.name("deliveries"),
+                anomalies=settings.topics.name("anomalies"),
+                deliveries=settings.topics.name("deliveries"),
                 group_id=settings.kafka.group_id,
-                kafka_properties=settings.kafka.connection(),
+                kafka=settings.kafka.connection(),
                 metrics=self._metrics,
                 clock=self._clock,
             )

@@ -96,4 +96,20 @@ class Metrics:
             ["channel"],
             registry=r,
         )
+        self.alert_worker_restarts = Counter(
+            "anomalyd_alert_worker_restarts",
+            "Times that a channel's worker started anew after a fault.",
+            ["channel"],
+            registry=r,
+        )
         self.build = Gauge("anomalyd_build_info", "Always 1; what is running.", ["version"], registry=r)
+
+
+def total(counter: Counter) -> float:
+    """The sum of a counter over all its labels."""
+    return sum(
+        sample.value
+        for metric in counter.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    )

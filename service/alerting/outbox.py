@@ -1,4 +1,4 @@
-"""The alerts of one channel that are on their way, and which of them is to be tried now; pure, time comes in."""
+"""The alerts of one channel that are on their way, and which is to be tried now; pure, time comes in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.alerting.alert import Alert
 from service.wire.anomaly import Anomaly
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Waiting:
     """One alert on its way, and the record that it came from.
 

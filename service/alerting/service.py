@@ -14,10 +14,11 @@ from service.alerting.decision import Reason, detected_at_s
 from service.alerting.policy import ChannelPolicy
 from service.alerting.rules import RuleConfig
 from service.alerting.sending import attempt
-from service.clock import Clock
+from service.clock import Clock, SystemClock
 from service.errors import ConfigurationError
 from service.logs import logger
-from service.wire.anomaly import Anomaly
+from service.wire.anomaly import Anomaly, Expected
+from service.wire.timestamps import format_rfc3339
 
 _log = logger("alerting.service")
 
@@ -90,7 +91,7 @@ class AlertService:
         return AlertOutcome("sent", reason)
 
 
-def send_test(config: AlertingConfig, channel_name: str, clock: Clock) -> None:
+def send_test(config: AlertingConfig, channel_name: str, clock: Clock | None = None) -> None:
     """Send one harmless alert through the channel of that name, past all rules.
 
     Raises:
@@ -100,8 +101,50 @@ def send_test(config: AlertingConfig, channel_name: str, clock: Clock) -> None:
     if channel_name not in config.channels:
         known = ", ".join(sorted(config.channels)) or "none"
         raise ConfigurationError([f"alerting.channels.{channel_name}: no such channel; there are: {known}"])
+    clock = clock or SystemClock()
     channel = make_channel(channel_name, config.channels[channel_name], clock)
     try:
         channel.send(Alert.of(_test_anomaly(clock)))
     finally:
         channel.close()
+
+
+def _completed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that an anomaly has even where nobody published it."""
+    made_up: dict[str, Any] = {
+        "incidentId": record.get("id"),
+        "timestamp": record.get("detectedAt"),
+        "values": {},
+        "modelVersion": "",
+    }
+    return {**made_up, **record}
+
+
+def _refuse_unknown_channels(rules: Sequence[RuleConfig], known: set[str]) -> None:
+    names = ", ".join(sorted(known)) or "none"
+    problems = [
+        f"rules.{i}.channels.{j}: no channel is named {name!r}; there are: {names}"
+        for i, rule in enumerate(rules)
+        for j, name in enumerate(rule.channels)
+        if name not in known
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _test_anomaly(clock: Clock) -> Anomaly:
+    now_ms = round(clock.now() * 1000)
+    now = format_rfc3339(now_ms)
+    return Anomaly(
+        id=f"test-{now_ms}",
+        incident_id=f"test-{now_ms}",
+        source_id="anomalyd-test",
+        timestamp=now,
+        detected_at=now,
+        score=0.0,
+        severity="low",
+        values={"example": 2.13},
+        expected={"example": Expected(lower=0.78, typical=1.02, upper=1.26)},
+        explanation="This is a test alert from anomalyd. Nothing is wrong.",
+        model_version="test",
+    )

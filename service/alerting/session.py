@@ -1,4 +1,4 @@
-"""One life of a channel's worker, from joining its consumer group to leaving it: consume, decide, send, record.
+"""One life of a channel's worker, from joining its group to leaving it: consume, decide, send, record.
 
 The order that nothing may change: the channel has said ok, then the delivery is recorded and flushed, then
 the offset is committed. A crash anywhere repeats at most the one alert between the first two.
@@ -61,9 +61,9 @@ class ChannelSession:
         self._offsets: dict[int, OffsetTracker] = {}
         self._restoring = False
         self._paused = False
-        tools.journal.open(ports.log, policy)
 
     def join(self) -> None:
+        self._tools.journal.open(self._ports.log, self._policy)
         self._source.subscribe(self)
 
     def turn(self, stop: threading.Event) -> None:
@@ -103,6 +103,8 @@ class ChannelSession:
 
     def assigned(self, partitions: Collection[int]) -> None:
         """Take the partitions, but read nothing of them before knowing what others sent from them."""
+        if not partitions:
+            return
         for partition in partitions:
             self._offsets[partition] = OffsetTracker()
         self._ports.log.mark_end()

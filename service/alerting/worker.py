@@ -24,7 +24,7 @@ _log = logger("alerting.worker")
 
 
 class ChannelWorker:
-    """Runs sessions of one channel until it is stopped; after any fault it starts anew from the last commit."""
+    """Runs sessions of one channel until it is stopped; after a fault it starts anew from the last commit."""
 
     def __init__(
         self,

@@ -81,7 +81,7 @@ def _serve(nodes: int, port: int | None, keep: Path | None, stderr: Console) -> 
 
 
 def _port(nodes: int, asked: int | None) -> int | None:
-    """The service's default address is on the usual port: with both at their defaults they find each other."""
+    """The service looks on the usual port by default: with both at their defaults they meet."""
     if asked is None and all(is_free(USUAL_PORT + node) for node in range(nodes)):
         return USUAL_PORT
     return asked
