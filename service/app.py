@@ -152,8 +152,10 @@ class Service:
                 worker.stop(settings.shutdown.drain)
             for worker in self._workers:
                 if not worker.join():
-                    _log.warning("channel did not finish in time; its alert is sent again at the next start",
-                                 channel=worker.name)
+                    _log.warning(
+                        "channel did not finish in time; its alert is sent again at the next start",
+                        channel=worker.name,
+                    )
             _log.info("stopped")
 
     def _detect(self, partitions: dict[str, int]) -> None:

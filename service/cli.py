@@ -35,10 +35,10 @@ _USAGE = "Streaming anomaly detection on Kafka: from topic to explained alert."
 class _LazyGroup(typer.core.TyperGroup):
     """Subcommands by name, each module imported when it is asked for."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - click's signature
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"service.commands.{_COMMANDS[cmd_name]}")
@@ -48,7 +48,11 @@ class _LazyGroup(typer.core.TyperGroup):
 
 
 app = typer.Typer(
-    name="anomalyd", cls=_LazyGroup, help=_USAGE, add_completion=False, no_args_is_help=True,
+    name="anomalyd",
+    cls=_LazyGroup,
+    help=_USAGE,
+    add_completion=False,
+    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
@@ -61,7 +65,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say it and end."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Say it and end."
+    ),
 ) -> None:
     pass
 

@@ -156,13 +156,13 @@ def _budget(cadence: Floats, time_ms: int, per_point: float, per_ms: float) -> f
         cadence[_GAP] += (gap - cadence[_GAP]) / min(cadence[_GAPS], _CADENCE_MEMORY)
     cadence[_GAPS] += 1.0
     cadence[_NEWEST] = float(time_ms)
-    return min(max(per_ms * cadence[_GAP], SMALLEST_BUDGET), LARGEST_BUDGET)
+    return float(min(max(per_ms * cadence[_GAP], SMALLEST_BUDGET), LARGEST_BUDGET))
 
 
 @kernel
 def score_of(surprise: float, budget: float) -> float:
-    """The score of contracts for a surprise of −log10 p under the budget p0."""
-    return min(max(1.0 - 0.2 * 2.0 ** (-math.log10(budget) - surprise), 0.0), 1.0)
+    """The score of contracts for a surprise of -log10 p under the budget p0."""
+    return float(min(max(1.0 - 0.2 * 2.0 ** (-math.log10(budget) - surprise), 0.0), 1.0))
 
 
 @kernel
@@ -237,7 +237,7 @@ class Decision:
         self.table = StateTable({"cadence": Column(np.float64, 3), "incident": Column(np.int64, 3)})
 
     def advance(self, source: Ints, time_ms: Ints, offset: Ints, surprise: Floats) -> DecisionBatch:
-        """Decide on the points (n,) in order; `surprise` is −log10 p, NaN where there is none."""
+        """Decide on the points (n,) in order; `surprise` is -log10 p, NaN where there is none."""
         n, config = len(source), self._config
         batch = DecisionBatch(
             score=np.empty(n),

@@ -94,7 +94,9 @@ def _number(x: float) -> str:
     return f"{x:.4g}"
 
 
-def sentence(names: Sequence[str], rows: Floats, shares: Sequence[Contribution], expected: Sequence[Expected]) -> str:
+def sentence(
+    names: Sequence[str], rows: Floats, shares: Sequence[Contribution], expected: Sequence[Expected]
+) -> str:
     """One sentence on the value that contributed most, as the detector that saw most of it puts it."""
     if not shares:
         return "The combination of values is unusual for this source."

@@ -27,14 +27,16 @@ def _source_digest() -> str:
     """
     root = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for folder in (".", "wire", "history", "features", "detectors"):
-        for path in sorted((root / folder).glob("*.py")):
+    for pattern in ("kernels.py", "decision.py", "wire/*.py", "history/*.py", "features/*.py", "detectors/*.py"):
+        for path in sorted(root.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 if "NUMBA_CACHE_DIR" not in os.environ:
-    numba.config.CACHE_DIR = str(cache_dir() / "kernels" / _source_digest())
+    numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]
+        cache_dir() / "kernels" / _source_digest()
+    )
 
 
 def kernel(function: F) -> F:

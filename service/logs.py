@@ -43,6 +43,8 @@ def configure(level: Level = "info", *, json: bool | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    if level != "debug":
+        logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
     for noisy in ("httpx", "httpcore", "uvicorn.access", "numba"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

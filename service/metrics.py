@@ -30,9 +30,7 @@ class Metrics:
         self.anomalies = Counter(
             "anomalyd_anomalies", "Anomaly records published, by severity.", ["severity"], registry=r
         )
-        self.incidents = Counter(
-            "anomalyd_incidents", "Incident changes, by change.", ["change"], registry=r
-        )
+        self.incidents = Counter("anomalyd_incidents", "Incident changes, by change.", ["change"], registry=r)
         self.batch_size = Histogram(
             "anomalyd_batch_size_points", "Records per transaction.", buckets=_BATCH_BUCKETS, registry=r
         )

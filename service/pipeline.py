@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from service import explanation
 from service.clock import Clock, SystemClock
@@ -217,9 +217,7 @@ class DetectionPipeline:
         surprises = self.ensemble.members(features)
         oddness = self.ensemble.combine(surprises)
         surprise = self._calibration.advance(placed.source, oddness)
-        decided = self._decision.advance(
-            placed.source, time_ms[placed.fresh], offset[placed.fresh], surprise
-        )
+        decided = self._decision.advance(placed.source, time_ms[placed.fresh], offset[placed.fresh], surprise)
         return ScoredPoints(placed, features, surprises, decided)
 
     def _outcomes(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 
 from service.wire.anomaly import Anomaly, Expected
 
@@ -147,6 +148,8 @@ def number(value: float | None) -> str:
     if value is None:
         return "missing"
     magnitude = abs(value)
+    if not isfinite(value):
+        return str(value)
     if magnitude >= 1e9 or 0 < magnitude < 1e-4:
         return f"{value:.4g}"
     return f"{value:.{max(4, len(str(int(magnitude))))}g}"

@@ -18,7 +18,9 @@ def check_config(
     file: Annotated[str | None, typer.Argument(help="The YAML file; --config does the same.")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
-    show: Annotated[bool, typer.Option("--show", help="Print all settings in force, secrets hidden.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print all settings in force, secrets hidden.")
+    ] = False,
 ) -> None:
     """Read the configuration as `run` would and name every mistake with its path; exit code 2 if there are."""
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""`anomalyd demo`: a local Kafka, live data, the whole service, alerts on the terminal; nothing left behind."""
+"""`anomalyd demo`: a local Kafka, live data, the whole service, alerts on the terminal, a verdict."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def demo(
     seconds: Annotated[float, typer.Option(min=10, help="How long the data flows.")] = 60.0,
     sources: Annotated[int, typer.Option(min=FAULTS, max=1000, help="Simulated pumps.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another fleet and other faults.")] = 1,
-    stay: Annotated[bool, typer.Option("--stay", help="Keep broker and service running until Ctrl-C.")] = False,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Keep broker and service running until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Start a local Kafka, feed it this machine's metrics and a fleet with planted faults, and find them."""
     console = Console()
@@ -54,7 +56,9 @@ def demo(
             broker = LocalBroker(progress=status.update)
             broker.start()
         try:
-            _Demo(console, broker.bootstrap_servers, Fleet(sources, _POINTS_PER_SOURCE, seed), seconds, stay).run()
+            _Demo(
+                console, broker.bootstrap_servers, Fleet(sources, _POINTS_PER_SOURCE, seed), seconds, stay
+            ).run()
         finally:
             broker.stop()
     except KeyboardInterrupt:
@@ -125,13 +129,17 @@ class _Demo:
             seconds=self._clock.monotonic() - began,
         )
         show.look_further(self._console, settings.kafka.bootstrap_servers)
-        self._console.print("  [dim]anomalyd demo --stay keeps the broker; anomalyd broker starts one of its own[/]")
+        self._console.print(
+            "  [dim]anomalyd demo --stay keeps the broker; anomalyd broker starts one of its own[/]"
+        )
 
     def _direct(self, service: composition.Service, traffic: Traffic) -> None:
         """1. wait until the service is ready 2. let data flow 3. wait for the last result and alert 4. stop."""
         console, bootstrap = self._console, self._settings.kafka.bootstrap_servers
         try:
-            with console.status("Starting the service (the first start compiles its kernels: up to a minute)"):
+            with console.status(
+                "Starting the service (the first start compiles its kernels: up to a minute)"
+            ):
                 self._wait(lambda: service.unready() is None, 300.0, "the service was not ready in time")
             if self._ended.is_set():
                 return

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service.commands.feed_files import FeedOptions, FeedPoint, count_points, read_timed_points
+from service.commands.feed_files import LABEL_COLUMNS, FeedOptions, FeedPoint, count_points, read_timed_points
 from service.commands.options import BootstrapOption, ConfigOption, SetOption, settings_of
 from service.errors import AnomalydError, ConfigurationError
 from service.stream.feeding import PointProducer
@@ -29,12 +29,17 @@ def feed(
     config: ConfigOption = None,
     overrides: SetOption = None,
     bootstrap: BootstrapOption = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Points per second; default: as fast as it goes.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Points per second; default: as fast as it goes.")
+    ] = None,
     speedup: Annotated[
-        float | None, typer.Option(min=0.001, help="Follow the files' own times, so many times faster; implies --merge.")
+        float | None,
+        typer.Option(min=0.001, help="Follow the files' own times, so many times faster; implies --merge."),
     ] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Interleave the files by timestamp.")] = False,
-    time_column: Annotated[str | None, typer.Option(help="Default: timestamp, datetime, time, date or ts.")] = None,
+    time_column: Annotated[
+        str | None, typer.Option(help="Default: timestamp, datetime, time, date or ts.")
+    ] = None,
     timezone: Annotated[str, typer.Option(help="Zone of times without one.")] = "UTC",
     exclude: Annotated[
         list[str] | None, typer.Option(help="Columns that are no values; default: the usual names of labels.")
@@ -44,17 +49,22 @@ def feed(
     settings = settings_of(config, overrides, bootstrap)
     options = FeedOptions(
         time_column=time_column,
+        exclude=tuple(exclude) if exclude else LABEL_COLUMNS,
         zone=_zone(timezone),
         merge=merge or speedup is not None,
-        **({"exclude": tuple(exclude)} if exclude else {}),
     )
     total = count_points(files, options)
     stderr = Console(stderr=True)
     started = time.monotonic()
     producer = PointProducer(settings.kafka, settings.topics.name("data_points"))
     bar = Progress(
-        TextColumn("feeding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=stderr,
-        disable=not stderr.is_terminal, transient=True,
+        TextColumn("feeding"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal,
+        transient=True,
     )
     sent = 0
     with bar:

@@ -39,11 +39,11 @@ Shape = Callable[[Floats, Floats, float, np.random.Generator], Floats]
 
 
 def _spike(x: Floats, _: Floats, sigma: float, __: np.random.Generator) -> Floats:
-    return x + 14.0 * sigma
+    return x + 20.0 * sigma
 
 
 def _dip(x: Floats, _: Floats, sigma: float, __: np.random.Generator) -> Floats:
-    return x - 14.0 * sigma
+    return x - 20.0 * sigma
 
 
 def _shift(x: Floats, _: Floats, sigma: float, __: np.random.Generator) -> Floats:
@@ -59,7 +59,7 @@ def _drop_out(x: Floats, _: Floats, __: float, ___: np.random.Generator) -> Floa
 
 
 def _ramp(x: Floats, progress: Floats, sigma: float, _: np.random.Generator) -> Floats:
-    return x + 20.0 * sigma * progress
+    return x + 30.0 * sigma * progress
 
 
 # What is planted, in this order, each on a source of its own: kind, value, points, shape.
@@ -69,9 +69,9 @@ _PLAN: tuple[tuple[str, str, int, Shape], ...] = (
     ("noise burst", "temperature", 60, _burst),
     ("dip", "pressure", 3, _dip),
     ("drop-out to zero", "flow", 30, _drop_out),
-    ("spike", "temperature", 1, _spike),
-    ("ramp", "pressure", 60, _ramp),
-    ("dip", "flow", 2, _dip),
+    ("spike", "temperature", 3, _spike),
+    ("ramp", "pressure", 40, _ramp),
+    ("dip", "flow", 3, _dip),
     ("level shift", "temperature", 80, _shift),
     ("noise burst", "pressure", 40, _burst),
 )

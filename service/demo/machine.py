@@ -27,12 +27,17 @@ class MachineMeter:
             values[f"{name}_bytes_per_second"] = round((total - self._totals[name]) / seconds, 1)
         self._at, self._totals = now, totals
         return json.dumps(
-            {"sourceId": SOURCE_ID, "timestamp": int(now * 1000), "values": values, "labels": {"kind": "machine"}}
+            {
+                "sourceId": SOURCE_ID,
+                "timestamp": int(now * 1000),
+                "values": values,
+                "labels": {"kind": "machine"},
+            }
         ).encode()
 
 
 def _totals() -> dict[str, int]:
-    totals = {}
+    totals: dict[str, int] = {}
     if disk := psutil.disk_io_counters():  # some containers show none
         totals |= {"disk_read": disk.read_bytes, "disk_write": disk.write_bytes}
     if network := psutil.net_io_counters():

@@ -17,7 +17,10 @@ def look_further(console: Console, bootstrap: str) -> None:
     for text, command in (
         ("anomalies", f"kcat -b {bootstrap} -t anomalies -C -o beginning -q"),
         ("results", f"kcat -b {bootstrap} -t detection-results -C -o -10 -e -q"),
-        ("your own point", f'echo \'{{"sourceId":"me","values":{{"x":1}}}}\' | kcat -b {bootstrap} -t data-points -P -k me'),
+        (
+            "your own point",
+            f'echo \'{{"sourceId":"me","values":{{"x":1}}}}\' | kcat -b {bootstrap} -t data-points -P -k me',
+        ),
         ("files", f"anomalyd feed -b {bootstrap} FILE.csv"),
     ):
         console.print(f"  {text:<15} [cyan]{command}[/]", soft_wrap=True, highlight=False)
@@ -42,9 +45,11 @@ def verdict(console: Console, verdict: Verdict, *, sources: int, points: int, se
     console.print()
     console.print(table)
     for alarm in verdict.false_alarms:
-        console.print(f"  false alarm: {alarm.source_id} at {alarm.timestamp}: {alarm.explanation}", soft_wrap=True)
+        console.print(
+            f"  false alarm: {alarm.source_id} at {alarm.timestamp}: {alarm.explanation}", soft_wrap=True
+        )
     console.print(
         f"Found [bold]{verdict.found} of {len(verdict.faults)}[/] planted faults, "
-        f"[bold]{len(verdict.false_alarms)}[/] false alarms on {sources} simulated sources "
+        f"[bold]{len(verdict.false_alarms)}[/] false alarm{'s' * (len(verdict.false_alarms) != 1)} on {sources} simulated sources "
         f"({points:,} points in {seconds:.0f} s, every one with a result in Kafka)."
     )

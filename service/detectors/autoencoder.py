@@ -118,8 +118,9 @@ class AutoencoderDetector(AnomalyDetector):
     def score(self, batch: FeatureBatch) -> Floats:
         out = np.empty(len(batch))
         n = self._network
-        layers = [n[name] for pair in zip(_WEIGHTS, _BIASES, strict=True) for name in pair]
-        _score(batch.vectors, n["center"], n["spread"], *layers, out)
+        w0, w1, w2, w3 = (n[name] for name in _WEIGHTS)
+        b0, b1, b2, b3 = (n[name] for name in _BIASES)
+        _score(batch.vectors, n["center"], n["spread"], w0, b0, w1, b1, w2, b2, w3, b3, out)
         return out
 
     def learn(self, batch: FeatureBatch) -> None:

@@ -22,6 +22,13 @@ from service.kernels import kernel
 
 _POOLED_MEMORY_POINTS = 200_000.0
 _POOLED_PRIOR_POINTS = 50.0
+_LARGEST_SURPRISE = 30.0
+
+
+@kernel
+def _bounded(surprise: float) -> float:
+    """Ordered at the top, but no single member outweighs all others."""
+    return surprise / (1.0 + surprise / _LARGEST_SURPRISE)
 
 
 @kernel
@@ -35,7 +42,8 @@ def _rank_pooled(
             if math.isnan(value):
                 out[point, column] = np.nan
                 continue
-            out[point, column] = sketch.surprise(bins[column], fit[column], value)
+            sketch.refit_if_due(bins[column], fit[column])
+            out[point, column] = _bounded(sketch.magnitude(bins[column], fit[column], value))
             kept = min(memory, 100.0 + fit[column, sketch.SEEN])
             sketch.learn(bins[column], fit[column], value, kept)
 
@@ -43,15 +51,16 @@ def _rank_pooled(
 @kernel
 def _rank_only(oddness: Floats, bins: npt.NDArray[np.uint32], fit: Floats, out: Floats) -> None:
     for column in range(oddness.shape[1]):
+        sketch.refit_if_due(bins[column], fit[column])
         for point in range(oddness.shape[0]):
             value = oddness[point, column]
-            out[point, column] = (
-                np.nan if math.isnan(value) else sketch.surprise(bins[column], fit[column], value)
-            )
+            out[point, column] = value
+            if not math.isnan(value):
+                out[point, column] = _bounded(sketch.magnitude(bins[column], fit[column], value))
 
 
 class MemberCalibration:
-    """One sketch a detector over all points of the partition: oddness to surprise, −log10 p."""
+    """One sketch a detector over all points of the partition: oddness to surprise, -log10 p."""
 
     def __init__(self, members: int) -> None:
         self._table = StateTable(sketch.SKETCH_COLUMNS, rows=members)
@@ -75,6 +84,9 @@ class MemberCalibration:
         return self._table.arrays(len(self._table))
 
     def restore(self, state: Mapping[str, Array]) -> None:
+        members = len(state.get("fit", ()))
+        if members != len(self._table):
+            raise ValueError(f"saved calibration is of {members} detectors, there are {len(self._table)} detectors")
         self._table.restore(state)
 
 
@@ -133,7 +145,7 @@ def _levelled(gate: Floats, raw: float) -> float:
         if raw < high:
             return low_level + (raw - low) / (high - low) * (level + 2.0 - low_level)
         low, low_level = high, level + 2.0
-    return low_level + (raw - low)
+    return float(low_level + (raw - low))
 
 
 @kernel
@@ -152,7 +164,9 @@ def _control(gate: Floats, surprise: float) -> None:
 
 
 @kernel
-def _release(bins: npt.NDArray[np.uint32], fit: Floats, gate: Floats, pending: npt.NDArray[np.float32]) -> None:
+def _release(
+    bins: npt.NDArray[np.uint32], fit: Floats, gate: Floats, pending: npt.NDArray[np.float32]
+) -> None:
     for i in range(int(gate[_WAITING])):
         sketch.learn(bins, fit, pending[i], _memory(fit[sketch.SEEN]))
     gate[_WAITING] = 0.0
@@ -210,6 +224,7 @@ def _advance(
             _start(bins[slot], fit[slot], gate[slot], prior)
         # Nobody can claim an event to be rarer than his experience is long.
         most = _FLOOR_DECADES + math.log10(fit[slot, sketch.SEEN] + _FLOOR_POINTS)
+        sketch.refit_if_due(bins[slot], fit[slot])
         surprise = min(_levelled(gate[slot], sketch.surprise(bins[slot], fit[slot], value)), most)
         out[point] = surprise
         _control(gate[slot], surprise)
@@ -224,8 +239,10 @@ class BudgetCalibration:
         self._prior = sketch.prior_bins(_PRIOR_DECADES_PER_UNIT, _PRIOR_POINTS)
 
     def advance(self, source: npt.NDArray[np.int64], oddness: Floats) -> Floats:
-        """Surprise (n,), −log10 p, of each point in its source's own past, which it then joins."""
+        """Surprise (n,), -log10 p, of each point in its source's own past, which it then joins."""
         out = np.empty(len(source))
         table = self.table
-        _advance(source, oddness, table["bins"], table["fit"], table["gate"], table["pending"], self._prior, out)
+        _advance(
+            source, oddness, table["bins"], table["fit"], table["gate"], table["pending"], self._prior, out
+        )
         return out

@@ -1,6 +1,6 @@
 """EnsembleDetector: several detectors, one score.
 
-Members enter by their surprise, −log10 of how rare their oddness is among the partition's points, so that
+Members enter by their surprise, -log10 of how rare their oddness is among the partition's points, so that
 a weight means the same for each. A member that cannot score a point takes no part in it, and the others'
 weights count for the whole.
 """
@@ -109,6 +109,10 @@ class EnsembleDetector(AnomalyDetector):
     def is_trained(self) -> bool:
         return any(detector.is_trained for detector in self.detectors)
 
+    @property
+    def points_to_change(self) -> int:
+        return 1  # every point joins those that the next one is ranked among
+
     def train(self, vectors: Floats) -> None:
         for detector in self.detectors:
             detector.train(vectors)
@@ -128,6 +132,9 @@ class EnsembleDetector(AnomalyDetector):
         """What the members, as trained now, make of the batch together, uncalibrated: nothing is learned."""
         oddness = [d.score(batch) if d.is_trained else np.full(len(batch), np.nan) for d in self.detectors]
         return self.combine(self._calibration.peek(np.column_stack(oddness)))
+
+    def learn(self, batch: FeatureBatch) -> None:
+        self.members(batch)
 
     def state(self) -> dict[str, Array]:
         state = {f"calibration/{name}": array for name, array in self._calibration.state().items()}

@@ -35,6 +35,8 @@ class FitSchedule:
     @property
     def points_to_fit(self) -> int:
         every, at = self._config.refit_points, self._config.first_fit_points
+        if self._learned < at:
+            return at - self._learned
         while at <= self._learned:
             at *= 4
         regular = (self._learned // every + 1) * every
@@ -47,10 +49,10 @@ class FitSchedule:
         due = len(vectors) == self.points_to_fit
         self._learned += len(vectors)
         known = vectors[~np.isnan(vectors[:, 0])]
-        known = known[-len(self._sample) :]
-        places = (self._kept + np.arange(len(known))) % len(self._sample)
-        self._sample[places] = known
         self._kept += len(known)
+        known = known[-len(self._sample) :]
+        places = (self._kept - len(known) + np.arange(len(known))) % len(self._sample)
+        self._sample[places] = known
         return due
 
     def sample(self) -> Floats:
@@ -66,8 +68,12 @@ class FitSchedule:
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        sample = state["sample"]
-        if sample.shape[1:] != self._sample.shape[1:] or len(sample) > len(self._sample):
+        sample, counts = state.get("sample"), state.get("counts")
+        if sample is None or counts is None:
+            raise ValueError(f"saved state has no sample, only {sorted(state)}")
+        if sample.shape[1:] != self._sample.shape[1:] or len(sample) != min(
+            int(counts[0]), len(self._sample)
+        ):
             raise ValueError("saved sample is of another configuration")
         self._sample[: len(sample)] = sample
-        self._kept, self._learned = (int(n) for n in state["counts"])
+        self._kept, self._learned = (int(n) for n in counts)

@@ -40,7 +40,9 @@ def _leaf(vector: Floats, dimension: npt.NDArray[np.int64], split: Floats, depth
 
 
 @kernel
-def _count(vectors: Floats, dimension: npt.NDArray[np.int64], split: Floats, mass: npt.NDArray[np.int64]) -> None:
+def _count(
+    vectors: Floats, dimension: npt.NDArray[np.int64], split: Floats, mass: npt.NDArray[np.int64]
+) -> None:
     depth = int(math.log2(mass.shape[1] + 1)) - 1
     for point in range(vectors.shape[0]):
         if math.isnan(vectors[point, 0]):
@@ -129,7 +131,9 @@ class HalfSpaceTreesDetector(AnomalyDetector):
     def learn(self, batch: FeatureBatch) -> None:
         _count(batch.vectors, self._dimension, self._split, self._latest)
         self._learned += len(batch)
-        if self._learned % self._config.window_points == 0 and self._latest[0, 0] > 0:
+        # A window in which few points had a history is too thin to score by: it is counted on.
+        enough = 4 * int(self._latest[0, 0]) >= self._config.window_points
+        if self._learned % self._config.window_points == 0 and enough:
             self._reference, self._latest = self._latest, self._reference
             self._latest[:] = 0
 

@@ -149,7 +149,12 @@ class IsolationForestDetector(AnomalyDetector):
     def state(self) -> dict[str, Array]:
         state = self._schedule.state()
         if (forest := self._forest) is not None:
-            state |= {"dimension": forest.dimension, "cut": forest.cut, "path": forest.path, "scale": forest.scale}
+            state |= {
+                "dimension": forest.dimension,
+                "cut": forest.cut,
+                "path": forest.path,
+                "scale": forest.scale,
+            }
         return state
 
     def restore(self, state: Mapping[str, Array]) -> None:

@@ -24,6 +24,7 @@ _RATIO = 1.08
 _LOG_RATIO = math.log(_RATIO)
 
 TAIL_SHARE = 0.02
+_SHOULDER_SHARE = 0.1
 _SHAPE_PRIOR, _SHAPE_WEIGHT = 0.1, 100.0
 _SCALE_PRIOR, _SCALE_WEIGHT = 0.25, 5.0  # of the threshold; in points
 _BLEND = 10.0  # points above a value at which its counted and its fitted rarity weigh the same
@@ -35,7 +36,7 @@ _UNIT = 1024.0  # weight of the first point
 _TOTAL_LIMIT = 2**31
 
 # Columns of a sketch's row of numbers.
-WEIGHT, TOTAL, SEEN, EDGE_BIN, EDGE, SHAPE, SCALE, TAIL = range(8)
+WEIGHT, TOTAL, SEEN, EDGE, SHAPE, SCALE, TAIL, SPREAD = range(8)
 NUMBERS = 8
 
 SKETCH_COLUMNS = {"bins": Column(np.uint32, BINS), "fit": Column(np.float64, NUMBERS)}
@@ -120,22 +121,31 @@ def _refit(bins: Bins, fit: Floats) -> None:
         shape = min(max(shape, _SHAPE_LOWEST), _SHAPE_HIGHEST)
     shape = (points * shape + _SHAPE_WEIGHT * _SHAPE_PRIOR) / (points + _SHAPE_WEIGHT)
     scale = (points * mean_excess + _SCALE_WEIGHT * _SCALE_PRIOR * threshold) / (points + _SCALE_WEIGHT)
-    fit[EDGE_BIN] = edge
     fit[EDGE] = threshold
     fit[SHAPE] = shape
     fit[SCALE] = max(scale * (1.0 - shape), 1e-9)
     fit[TAIL] = max(above / total, 0.25 * TAIL_SHARE) if total > 0.0 else TAIL_SHARE
+    shoulder = edge
+    while shoulder > 0 and above + bins[shoulder] <= _SHOULDER_SHARE * total:
+        above += bins[shoulder]
+        shoulder -= 1
+    decline = math.log(max(above / total, fit[TAIL] * 1.5) / fit[TAIL]) if total > 0.0 else 1.0
+    fit[SPREAD] = max(threshold - _upper_edge(shoulder), 0.1 * threshold) / decline
 
 
 @kernel
-def surprise(bins: Bins, fit: Floats, value: float) -> float:
-    """−log10 of the probability that the stream's next value is at least this large."""
+def refit_if_due(bins: Bins, fit: Floats) -> None:
+    """Refit at fixed counts of points; to be called before a value is judged."""
     seen = int(fit[SEEN])
     if seen < _REFIT_ALWAYS_BELOW or seen % _REFIT_EVERY == 0:
         _refit(bins, fit)
+
+
+@kernel
+def _at_or_above(bins: Bins, value: float) -> float:
+    """Weight of what was at least as large as the value, interpolated within its bin."""
     i = _bin(value)
     own = float(bins[i])
-    above = _weight_above(bins, i)
     neighbours = 0.0
     if i > 0:
         neighbours += bins[i - 1]
@@ -145,7 +155,13 @@ def surprise(bins: Bins, fit: Floats, value: float) -> float:
     if own <= 2.0 * neighbours:  # otherwise one value repeats, and all of the bin is at least as large
         low, high = _lower_edge(i), _upper_edge(i)
         share = min(max((high - value) / (high - low), 0.0), 1.0)
-    at_or_above = above + share * own
+    return _weight_above(bins, i) + share * own
+
+
+@kernel
+def surprise(bins: Bins, fit: Floats, value: float) -> float:
+    """-log10 of the probability that the stream's next value is at least this large."""
+    at_or_above = _at_or_above(bins, value)
     counted = at_or_above / fit[TOTAL]
     if value < fit[EDGE]:
         return -math.log10(min(max(counted, 1e-12), 1.0))
@@ -159,6 +175,18 @@ def surprise(bins: Bins, fit: Floats, value: float) -> float:
     points = at_or_above / fit[WEIGHT]
     trust = points / (points + _BLEND)
     return -math.log10(min(max(trust * counted + (1.0 - trust) * fitted, 1e-12), 1.0))
+
+
+@kernel
+def magnitude(bins: Bins, fit: Floats, value: float) -> float:
+    """As `surprise` below the 98 % quantile; above it, an exponential tail as steep as its shoulder.
+
+    The shoulder lies between the 90 and the 98 % quantile, where past faults are too few to reach: what
+    was extreme before does not blunt what is extreme now, and the order at the top never saturates.
+    """
+    if value < fit[EDGE]:
+        return -math.log10(min(max(_at_or_above(bins, value) / fit[TOTAL], 1e-12), 1.0))
+    return float(-math.log10(fit[TAIL]) + (value - fit[EDGE]) / (fit[SPREAD] * math.log(10.0)))
 
 
 @kernel

@@ -155,7 +155,9 @@ def _advance(
             out[row, Feature.MEDIAN] = middle
             out[row, Feature.MAD] = mad
             # With more than half the values equal the MAD is 0 and says nothing of the other half.
-            out[row, Feature.ROBUST_Z] = _scaled(x - middle, _MAD_TO_SIGMA * mad if mad > 0.0 else std, middle)
+            out[row, Feature.ROBUST_Z] = _scaled(
+                x - middle, _MAD_TO_SIGMA * mad if mad > 0.0 else std, middle
+            )
             out[row, Feature.EWMA] = ewma
             out[row, Feature.EWMA_Z] = _scaled(gap, math.sqrt(ewma_square), mean)
             out[row, Feature.DIFFERENCE] = difference

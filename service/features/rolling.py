@@ -7,8 +7,6 @@ allocates; every kernel changes only the row it is given.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -104,8 +102,8 @@ def median(ring: Floats, order: Positions, count: int) -> float:
     """The median of the `count` > 0 values; the mean of the middle two if there are two."""
     half = count // 2
     if count % 2:
-        return ring[order[half]]
-    return 0.5 * ring[order[half - 1]] + 0.5 * ring[order[half]]
+        return float(ring[order[half]])
+    return float(0.5 * ring[order[half - 1]] + 0.5 * ring[order[half]])
 
 
 @kernel
@@ -122,7 +120,7 @@ def _kth_deviation(ring: Floats, order: Positions, count: int, center: float, k:
             low = middle + 1
         else:
             high = middle
-    return max(abs(center - ring[order[low]]), abs(ring[order[low + k]] - center))
+    return float(max(abs(center - ring[order[low]]), abs(ring[order[low + k]] - center)))
 
 
 @kernel

@@ -124,18 +124,22 @@ class Sources:
         first: list[int] = []
         columns: dict[int, list[int]] = {}
         stop = len(batch)
-        source_ids, all_names, ids = batch.source_ids, batch.names, batch.ids
+        source_ids, all_names, ids, all_timed = batch.source_ids, batch.names, batch.ids, batch.timed
         times = batch.time_ms.tolist()
         for i in range(start, stop):
             source_id, names, time_ms, point_id = source_ids[i], all_names[i], times[i], ids[i]
+            timed = all_timed[i]
             source = self._sources.get(source_id)
             if source is None:
+                if len(names) > self._max_values:
+                    arrival[i - start] = Arrival.TOO_WIDE
+                    continue
                 if len(self._sources) >= self._max_sources and not self._evict():
                     stop = i
                     break
                 source = self._admit(source_id, names)
             else:
-                verdict = self._arrival(source, time_ms, point_id)
+                verdict = self._arrival(source, time_ms, point_id, timed)
                 if verdict:
                     arrival[i - start] = verdict
                     continue
@@ -148,7 +152,8 @@ class Sources:
                         break
                     self._widen(source, names)
                 self._sources.move_to_end(source_id)
-            source.newest_ms = time_ms
+            if timed or time_ms > source.newest_ms:
+                source.newest_ms = time_ms
             source.touched = self._calls
             if point_id is not None:
                 source.recent_ids = [*source.recent_ids[1 - RECENT_IDS :], _id_hash(point_id)]
@@ -160,9 +165,16 @@ class Sources:
         return self._placement(batch, start, stop, arrival, fresh, slots, first, columns)
 
     @staticmethod
-    def _arrival(source: _Source, time_ms: int, point_id: str | None) -> Arrival:
+    def _arrival(source: _Source, time_ms: int, point_id: str | None, timed: bool) -> Arrival:
+        """The verdict on a point of a known source.
+
+        A record's own time says nothing against an untimed point: producers write several records in one
+        millisecond, and their clocks differ, so such points count in the order in which they arrive.
+        """
         if point_id is not None and source.recent_ids and _id_hash(point_id) in source.recent_ids:
             return Arrival.DUPLICATE
+        if not timed:
+            return Arrival.FRESH
         if time_ms < source.newest_ms:
             return Arrival.LATE
         return Arrival.DUPLICATE if time_ms == source.newest_ms else Arrival.FRESH

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -26,7 +27,7 @@ SHUTDOWN_S = 20.0
 class Request(TypedDict, total=False):
     """One line of JSON on the child's stdin; the answer is one line on its stdout."""
 
-    do: str  # start | signal | wait
+    do: str  # start | signal | wait | end
     name: str
     command: list[str]
     log: str
@@ -75,9 +76,15 @@ class Supervised:
         return self._exit({"do": "wait", "name": name, "timeout_s": timeout_s})
 
     def close(self) -> None:
-        """Ends the supervisor, which ends its children and deletes what is temporary."""
-        with self._mutex, self._process:  # leaving closes the pipes and waits
-            pass
+        """Ends the supervisor, which ends its children and deletes what is temporary; may be called again."""
+        assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            return
+        # A broken pipe: it has ended already. Leaving the process closes the pipes and waits.
+        with self._mutex, suppress(BrokenPipeError), self._process:
+            # Said in words: a forked sibling may hold the pipe open beyond our closing it.
+            self._process.stdin.write(b'{"do": "end"}\n')
+            self._process.stdin.flush()
 
     def _exit(self, request: Request) -> int | None:
         exit_code: int | None = self._ask(request)["exit"]
@@ -114,7 +121,7 @@ class Supervisor:
         pending = b""
         with selectors.DefaultSelector() as selector:
             selector.register(0, selectors.EVENT_READ)
-            # The pipe alone is not enough: a forked sibling of the service may still hold its other end.
+            # The pipe alone is not enough: a forked sibling of the parent may still hold its other end.
             while self._parent_lives():
                 self._rename_finished()
                 if not selector.select(timeout=1.0):
@@ -124,8 +131,10 @@ class Supervisor:
                     return
                 *lines, pending = (pending + received).split(b"\n")
                 for line in lines:
-                    answer = json.dumps(self.handle(json.loads(line)))
-                    os.write(1, answer.encode() + b"\n")
+                    request: Request = json.loads(line)
+                    if request["do"] == "end":
+                        return
+                    os.write(1, json.dumps(self.handle(request)).encode() + b"\n")
 
     def handle(self, request: Request) -> dict[str, Any]:
         name = request["name"]
@@ -194,9 +203,8 @@ def main() -> None:
     parent_pid, kind, directory = sys.argv[1:]
     supervisor = Supervisor(int(parent_pid), Path(directory), temporary=kind == "temporary")
     try:
-        supervisor.serve()
-    except BrokenPipeError:
-        pass  # the parent went away while it was being answered
+        with suppress(BrokenPipeError):  # the parent went away while it was being answered
+            supervisor.serve()
     finally:
         supervisor.clean_up()
 

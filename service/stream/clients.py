@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
-from service.stream.config import KafkaConfig, StreamConfig, merged
+from service.stream.config import KafkaConfig, Properties, StreamConfig, merged
 
 ErrorCallback = Callable[[KafkaError], None]
 
 
 def consumer_properties(kafka: KafkaConfig, stream: StreamConfig, worker_id: str) -> dict[str, Any]:
     """The properties of the loop's consumer."""
-    ours = {
+    ours: Properties = {
         "group.id": kafka.group_id,
         # Static membership: a worker that is back within the session timeout takes up its partitions
         # with no rebalance. The new protocol (KIP-848) holds a killed worker's place for 45 s.
@@ -27,7 +28,7 @@ def consumer_properties(kafka: KafkaConfig, stream: StreamConfig, worker_id: str
         "isolation.level": "read_committed",
         "allow.auto.create.topics": False,
     }
-    defaults = {
+    defaults: Properties = {
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 1_500,
         "auto.offset.reset": stream.start_from,
@@ -42,13 +43,13 @@ def consumer_properties(kafka: KafkaConfig, stream: StreamConfig, worker_id: str
 
 def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
     """The properties of the loop's transactional producer."""
-    ours = {
+    ours: Properties = {
         "transactional.id": f"{kafka.group_id}-{worker_id}",
         "enable.idempotence": True,
         # Java's partitioner, so that keys land where other clients put them.
         "partitioner": "murmur2_random",
     }
-    defaults = {
+    defaults: Properties = {
         "transaction.timeout.ms": 10_000,
         "compression.type": "lz4",
         # A batch is sent by the commit's flush; lingering only lets it fill up before.
@@ -65,11 +66,17 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
     return merged(defaults, kafka.connection(), kafka.producer, ours)
 
 
+# librdkafka would write to stderr by itself. What of it people need to hear, `ClusterState` says once; the
+# rest is there at log level debug.
+CLIENT_LOG = logging.getLogger("librdkafka")
+
+
 def make_consumer(
     kafka: KafkaConfig, stream: StreamConfig, worker_id: str, on_error: ErrorCallback
 ) -> Consumer:
-    return Consumer({**consumer_properties(kafka, stream, worker_id), "error_cb": on_error})
+    properties = consumer_properties(kafka, stream, worker_id)
+    return Consumer({**properties, "error_cb": on_error}, logger=CLIENT_LOG)
 
 
 def make_producer(kafka: KafkaConfig, worker_id: str, on_error: ErrorCallback) -> Producer:
-    return Producer({**producer_properties(kafka, worker_id), "error_cb": on_error})
+    return Producer({**producer_properties(kafka, worker_id), "error_cb": on_error}, logger=CLIENT_LOG)

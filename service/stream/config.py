@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from service.durations import Duration
 
-Properties = dict[str, str | int | float | bool]
+Property = str | int | float | bool
+Properties = dict[str, Property]
 
 # The exactly-once promise rests on these; the service sets them itself.
 FIXED_PROPERTIES = frozenset(
@@ -43,7 +44,9 @@ def _refuse_fixed(properties: Properties) -> Properties:
     if refused := sorted(FIXED_PROPERTIES & set(properties)):
         raise ValueError(f"{', '.join(refused)}: set by the service, its guarantees rest on it")
     if secret := sorted(name for name in properties if "password" in name):
-        raise ValueError(f"{', '.join(secret)}: give secrets as kafka.sasl_password or kafka.ssl_key_password")
+        raise ValueError(
+            f"{', '.join(secret)}: give secrets as kafka.sasl_password or kafka.ssl_key_password"
+        )
     return properties
 
 
@@ -63,7 +66,7 @@ class KafkaConfig(_Section):
 
     _guarded = field_validator("properties", "consumer", "producer")(_refuse_fixed)
 
-    def connection(self) -> dict[str, str | int | float | bool]:
+    def connection(self) -> Properties:
         """What any client of ours needs to reach the cluster, secrets in the clear."""
         connection: Properties = {"bootstrap.servers": self.bootstrap_servers, **self.properties}
         for name, secret, file in (
@@ -108,9 +111,9 @@ class StreamConfig(_Section):
     """Where a consumer group without committed offsets begins."""
 
 
-def merged(*parts: Mapping[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+def merged(*parts: Mapping[str, Property]) -> Properties:
     """Properties of several layers, later ones winning."""
-    whole: dict[str, str | int | float | bool] = {}
+    whole: Properties = {}
     for part in parts:
         whole.update(part)
     return whole

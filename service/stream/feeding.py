@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from service.stream.config import KafkaConfig, merged
+from service.stream.clients import CLIENT_LOG
+from service.stream.config import KafkaConfig, Properties, merged
 
 _REMEMBERED = 100
 
@@ -15,7 +16,7 @@ class PointProducer:
     def __init__(self, kafka: KafkaConfig, topic: str) -> None:
         self._topic = topic
         self._lost: list[str] = []
-        ours = {
+        ours: Properties = {
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
@@ -23,7 +24,7 @@ class PointProducer:
             "queue.buffering.max.messages": 200_000,
             "allow.auto.create.topics": False,
         }
-        self._producer = Producer(merged(kafka.connection(), ours))
+        self._producer = Producer(merged(kafka.connection(), ours), logger=CLIENT_LOG)
 
     def send(self, source_id: str, body: bytes) -> None:
         """Queue one point; waits while the queue is full."""

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from service.errors import AnomalydError
-from service.stream.config import KafkaConfig, merged
+from service.stream.clients import CLIENT_LOG
+from service.stream.config import KafkaConfig, Properties, merged
 
 _POLL_S = 1.0
 _PATIENCE = 30
@@ -20,7 +21,7 @@ def read_all(kafka: KafkaConfig, topic: str) -> Iterator[Message]:
     Raises:
         AnomalydError: the topic is missing, or no record came for half a minute before the end.
     """
-    ours = {
+    ours: Properties = {
         "group.id": f"anomalyd-reading-{uuid.uuid4().hex}",
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
@@ -28,7 +29,7 @@ def read_all(kafka: KafkaConfig, topic: str) -> Iterator[Message]:
         "fetch.queue.backoff.ms": 5,
         "allow.auto.create.topics": False,
     }
-    consumer = Consumer(merged(kafka.connection(), ours))
+    consumer = Consumer(merged(kafka.connection(), ours), logger=CLIENT_LOG)
     try:
         yield from _until_end(consumer, topic)
     except KafkaException as error:
@@ -61,4 +62,6 @@ def _until_end(consumer: Consumer, topic: str) -> Iterator[Message]:
             if reached.offset >= ends[reached.partition]:
                 del ends[reached.partition]
         if idle > _PATIENCE:
-            raise AnomalydError(f"topic {topic!r}: no more records, {len(ends)} partitions short of their end")
+            raise AnomalydError(
+                f"topic {topic!r}: no more records, {len(ends)} partitions short of their end"
+            )

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -224,7 +224,7 @@ class StreamRuntime:
                 partition.next_offset = offset + 1
                 time_ms = message.timestamp()[1]
                 output.oldest_ms = min(output.oldest_ms, time_ms)
-                content = decode(message.value(), message.key(), message.headers(), time_ms, self._limits)
+                content = decode(message.value(), message.key(), _headers(message), time_ms, self._limits)
                 taken.append(message)
                 if isinstance(content, InvalidRecord):
                     read.append(content)
@@ -258,9 +258,7 @@ class StreamRuntime:
         key = outcome.source_id.encode()
         headers = self._provenance(message, number)
         headers.append(("x-model", pipeline.model_version.encode()))
-        for name, value in message.headers() or ():
-            if name in _PASSED_THROUGH and isinstance(value, bytes):
-                headers.append((name, value))
+        headers += [header for header in _headers(message) or () if header[0] in _PASSED_THROUGH]
         if self._publish == "all" or (self._publish == "anomalies" and outcome.is_anomaly):
             partition = route.partition(route.results, number)
             messages.append(OutputMessage(route.results, partition, key, outcome.result, headers))
@@ -276,8 +274,7 @@ class StreamRuntime:
         ]
 
     def _dead_letter(self, message: Message, number: int, invalid: InvalidRecord) -> OutputMessage:
-        original = [(name, value) for name, value in message.headers() or () if isinstance(value, bytes)]
-        headers = dead_letters.headers(invalid, original, self._provenance(message, number))
+        headers = dead_letters.headers(invalid, _headers(message), self._provenance(message, number))
         topic = self._route.dead_letters
         return OutputMessage(
             topic, self._route.partition(topic, number), message.key(), message.value(), headers
@@ -377,6 +374,11 @@ class StreamRuntime:
             if gone is not None:
                 self._evicted -= gone.pipeline.sources.evicted
                 self._metrics.consumer_lag.labels(str(tp.partition)).set(0)
+
+
+def _headers(message: Message) -> Headers | None:
+    """The record's headers as the client gives them when reading: a list of names and bytes."""
+    return cast(Headers | None, message.headers())
 
 
 def route_of(names: Mapping[str, str], partitions: Mapping[str, int]) -> Route:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from service.errors import AnomalydError, TopicsMissingError
+from service.stream.clients import CLIENT_LOG
 from service.stream.config import KafkaConfig, TopicsConfig
 
 ROLES = ("data_points", "detection_results", "anomalies", "dead_letters", "snapshots", "deliveries")
@@ -24,7 +25,7 @@ class TopicState:
 
 
 def _admin(kafka: KafkaConfig) -> AdminClient:
-    return AdminClient(kafka.connection())
+    return AdminClient(kafka.connection(), logger=CLIENT_LOG)
 
 
 def states(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) -> list[TopicState]:
@@ -36,7 +37,9 @@ def states(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) ->
     try:
         known = _admin(kafka).list_topics(timeout=timeout_s).topics
     except KafkaException as error:
-        raise AnomalydError(f"no broker answers at {kafka.bootstrap_servers}: {error.args[0].str()}") from error
+        raise AnomalydError(
+            f"no broker answers at {kafka.bootstrap_servers}: {error.args[0].str()}"
+        ) from error
     found = []
     for role in ROLES:
         name = topics.name(role)

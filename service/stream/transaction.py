@@ -70,7 +70,7 @@ class Transactions:
         for topic, partition, key, value, headers in messages:
             while True:
                 try:
-                    produce(topic, value, key, partition, headers=headers)
+                    produce(topic, value, key, partition, headers=list(headers))
                     break
                 except BufferError:  # the send queue is full: let it drain
                     poll(0.1)

@@ -26,6 +26,7 @@ class PointBatch:
     value_start: npt.NDArray[np.int64]  # (n + 1,)
     values: npt.NDArray[np.float64]  # (m,)
     ids: Sequence[str | None]  # (n,)
+    timed: Sequence[bool]  # (n,), False where `time_ms` is the Kafka record's
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -42,4 +43,5 @@ class PointBatch:
             value_start=start,
             values=np.fromiter(chain.from_iterable(p.values for p in points), np.float64, int(start[-1])),
             ids=[p.id for p in points],
+            timed=[p.timed for p in points],
         )

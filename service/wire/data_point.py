@@ -8,9 +8,12 @@ keeps them out of the cyclic collector: no circle can go through texts and numbe
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
+
+NAN: Final = float("nan")
+"""A missing value."""
 
 
 class Reason(StrEnum):
@@ -43,7 +46,9 @@ class DataPoint(Struct, frozen=True, gc=False):
     """The numbers of one source at one instant.
 
     `values` stand in the order of `names`; NaN is a missing one. The numbers of an array are named
-    "0", "1", ...; a bare number is named "value". `labels` is None where there are none.
+    "0", "1", ...; a bare number is named "value". `labels` is None where there are none. `timed` is False
+    where neither the point nor its event named a time, and `time_ms` is the Kafka record's: good enough to
+    show, but nothing to put points in order by.
     """
 
     source_id: str
@@ -52,6 +57,7 @@ class DataPoint(Struct, frozen=True, gc=False):
     values: tuple[float, ...]
     labels: dict[str, str] | None = None
     id: str | None = None
+    timed: bool = True
 
 
 class Control(Struct, frozen=True, gc=False):

@@ -113,8 +113,10 @@ def anomaly_record(
     labels: Mapping[str, str] | None,
     model_version: str,
 ) -> bytes:
-    """A record of the anomalies topic: `expected` are (value, lower, typical, upper), `contributions`
-    (value, detector, share), the shares adding up to 1.
+    """A record of the anomalies topic.
+
+    `expected` are (value, lower, typical, upper); `contributions` (value, detector, share), the shares
+    adding up to 1.
     """
     change = f',"incident":"{incident}"' if incident else ""
     shown = ",".join(f"{_text(name)}:{_sent(value)}" for name, value in values)
@@ -130,6 +132,6 @@ def anomaly_record(
         f'{{"id":{_text(anomaly_id)},"incidentId":{_text(incident_id)}{change},"sourceId":{_text(source_id)}'
         f',"timestamp":"{format_rfc3339(time_ms)}","detectedAt":"{format_rfc3339(detected_at_ms)}"'
         f',"score":{_computed(score)},"severity":"{severity}","values":{{{shown}}},"expected":{{{ranges}}}'
-        f',"contributions":[{shares}],"explanation":{json.dumps(explanation, ensure_ascii=False)},"labels":{{{_texts(labels or {})}}}'
-        f',"modelVersion":"{model_version}"}}'
+        f',"contributions":[{shares}],"explanation":{json.dumps(explanation, ensure_ascii=False)}'
+        f',"labels":{{{_texts(labels or {})}}},"modelVersion":"{model_version}"}}'
     ).encode()

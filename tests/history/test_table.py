@@ -75,6 +75,7 @@ def test_restored_rows_are_those_that_were_saved() -> None:
     restored = StateTable(COLUMNS)
     restored.restore(table.arrays(33))
     assert [row(restored, i) for i in range(33)] == [row(table, i) for i in range(33)]
+    restored.ensure(34)
     assert row(restored, 33) == NEW
 
 

@@ -9,8 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from service.wire.common_form import read_common
 from service.wire.data_point import Control, DataPoint, Decoded, Forget, InvalidRecord, Reason
-from service.wire.decode import NAN, Headers, InputLimits, _common, _strict, decode
+from service.wire.decode import NAN, Headers, InputLimits, decode
+from service.wire.strict import read_strict
 from service.wire.timestamps import MAX_TIME_MS
 from tests.wire.bad_records import BAD_RECORDS, HUGE_RECORDS, BadRecord
 
@@ -114,16 +116,17 @@ COMMON = [
 
 @pytest.mark.parametrize(("value", "time_ms"), COMMON)
 def test_common_forms_are_read_on_the_short_path(value: str, time_ms: int) -> None:
-    expected = DataPoint("pump-7", time_ms, ("p", "q"), (2.13, 8.4), None, None)
+    timed = "timestamp" in value
+    expected = DataPoint("pump-7", time_ms, ("p", "q"), (2.13, 8.4), timed=timed)
     assert read(value) == expected
-    assert _common(value.encode(), NOW_MS, LIMITS) == expected
-    assert _strict(value.encode(), None, NOW_MS, LIMITS) == expected
+    assert read_common(value.encode(), NOW_MS, LIMITS) == expected
+    assert read_strict(value.encode(), None, NOW_MS, LIMITS) == expected
 
 
 def test_colons_in_texts_do_not_hide_a_repeated_key() -> None:
     value = '{"sourceId":"a:b","id":"c:d","values":{"x:y":1},"labels":{"k:l":"m:n"}}'
-    assert _common(value.encode(), NOW_MS, LIMITS) == _strict(value.encode(), None, NOW_MS, LIMITS)
-    assert _common(value.encode(), NOW_MS, LIMITS) is not None
+    assert read_common(value.encode(), NOW_MS, LIMITS) == read_strict(value.encode(), None, NOW_MS, LIMITS)
+    assert read_common(value.encode(), NOW_MS, LIMITS) is not None
     for repeated in (
         value.replace('"a:b"', '"a:b","sourceId":"a:b"'),
         value.replace('"x:y":1', '"x:y":1,"x:y":1'),
@@ -139,7 +142,9 @@ def test_array_values_are_named_by_their_place() -> None:
 
 
 def test_a_bare_number_is_named_value() -> None:
-    assert read_point('{"sourceId":"a","values":7}') == DataPoint("a", NOW_MS, ("value",), (7.0,))
+    assert read_point('{"sourceId":"a","values":7}') == DataPoint(
+        "a", NOW_MS, ("value",), (7.0,), timed=False
+    )
 
 
 @pytest.mark.parametrize("values", ["[null]", '{"0":null}'])
@@ -169,13 +174,13 @@ def test_numbers_are_the_nearest_double_however_written(digits: str, number: str
     for values in (f"[{digits}]", f'{{"p":{digits}}}', digits):
         value = f'{{"sourceId":"a","values":{values}}}'
         assert repr(read_point(value).values[0]) == number
-        strict = _strict(value.encode(), None, NOW_MS, LIMITS)
+        strict = read_strict(value.encode(), None, NOW_MS, LIMITS)
         assert repr(strict) == repr(read(value))
 
 
 def test_null_members_count_as_absent() -> None:
     value = '{"sourceId":"a","timestamp":null,"values":1,"labels":null,"id":null,"control":null}'
-    assert read_point(value) == DataPoint("a", NOW_MS, ("value",), (1.0,), None, None)
+    assert read_point(value) == DataPoint("a", NOW_MS, ("value",), (1.0,), timed=False)
 
 
 def test_labels_and_id_are_carried() -> None:
@@ -186,12 +191,12 @@ def test_labels_and_id_are_carried() -> None:
 
 def test_unknown_members_are_ignored_whatever_their_numbers() -> None:
     value = '{"sourceId":"a","values":1,"unit":"bar","x":[{"y":1e400}, ' + "9" * 6000 + "]}"
-    assert read_point(value) == DataPoint("a", NOW_MS, ("value",), (1.0,))
+    assert read_point(value) == DataPoint("a", NOW_MS, ("value",), (1.0,), timed=False)
 
 
 def test_a_plain_point_may_have_members_that_events_have_too() -> None:
     value = '{"sourceId":"a","values":1,"specversion":"7","data":1,"source":"s","subject":"t","time":"x"}'
-    assert read_point(value) == DataPoint("a", NOW_MS, ("value",), (1.0,))
+    assert read_point(value) == DataPoint("a", NOW_MS, ("value",), (1.0,), timed=False)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +234,7 @@ def test_a_record_of_exactly_the_size_limit_is_legal() -> None:
 
 def test_the_future_ends_max_future_after_the_record_and_at_the_year_9999() -> None:
     limits = InputLimits.model_validate({"max_future": "1m"})
-    for path in (_common, lambda v, t, c: _strict(v, None, t, c)):
+    for path in (read_common, lambda v, t, c: read_strict(v, None, t, c)):
         legal = path(b'{"sourceId":"a","values":1,"timestamp":1060000}', 1_000_000, limits)
         assert isinstance(legal, DataPoint)
         assert not isinstance(
@@ -246,6 +251,27 @@ def test_a_record_without_a_time_sets_no_bound_but_lends_no_time() -> None:
     assert isinstance(decode(dated, None, None, -1, LIMITS), DataPoint)
     undated = b'{"sourceId":"a","values":1}'
     assert reason_of(decode(undated, None, None, -1, LIMITS)) is Reason.TIMESTAMP_OUT_OF_RANGE
+
+
+@pytest.mark.parametrize(
+    ("member", "timed"),
+    [
+        ("", False),
+        (',"timestamp":null', False),
+        (',"timestamp":0', True),
+        (f',"timestamp":{NOW_MS}', True),
+        (',"timestamp":"2026-01-01T00:00:00Z"', True),
+    ],
+)
+@pytest.mark.parametrize("unknown", ["", ',"unit":"bar"'])
+def test_a_point_is_timed_if_it_names_its_time_itself(member: str, timed: bool, unknown: str) -> None:
+    value = f'{{"sourceId":"a","values":1{member}{unknown}}}'.encode()
+    strict = read_strict(value, None, NOW_MS, LIMITS)
+    assert isinstance(strict, DataPoint)
+    assert strict.timed is timed
+    common = read_common(value, NOW_MS, LIMITS)
+    assert common is None if unknown or "null" in member else common == strict
+    assert read_point(value) == strict
 
 
 # ---------------------------------------------------------------------------- control, tombstones
@@ -295,6 +321,25 @@ def test_a_binary_event_fills_in_what_the_point_lacks() -> None:
     assert read_point(full, BINARY) == DataPoint("a", 5, ("value",), (1.0,), None, "x")
 
 
+def test_an_events_time_makes_its_point_timed() -> None:
+    untimed = [header for header in BINARY if header[0] != "ce_time"]
+    assert read_point('{"values":1}', BINARY).timed
+    assert read_point('{"values":1,"timestamp":5}', untimed).timed
+    assert not read_point('{"values":1}', untimed).timed
+    event = '{"specversion":"1.0","source":"a"%s,"data":{"values":1}}'
+    for headers in (None, STRUCTURED):
+        assert read_point(event % ',"time":"2026-01-01T00:00:00Z"', headers).timed
+        assert not read_point(event % "", headers).timed
+        assert not read_point(event % ',"time":null', headers).timed
+
+
+def test_a_record_in_both_modes_is_structured() -> None:
+    event = '{"specversion":"1.0","source":"a","id":"inner","data":{"values":1}}'
+    assert read_point(event, [*BINARY, *STRUCTURED]).id == "inner"
+    refused = read(event, [*BINARY, ("content-type", b"application/cloudevents-batch+json")])
+    assert reason_of(refused) is Reason.BAD_CLOUD_EVENT
+
+
 def test_an_events_subject_comes_before_its_source() -> None:
     assert read_point('{"values":1}', [*BINARY, ("ce_subject", b"pump-7")]).source_id == "pump-7"
     assert read_point('{"values":1}', [*BINARY, ("ce_subject", b"")]).source_id == "/mill/3"
@@ -332,7 +377,9 @@ def test_a_control_record_may_come_as_an_event() -> None:
 
 def test_other_headers_change_nothing() -> None:
     headers = [("traceparent", b"00-1"), ("content-type", b"\xff"), ("ce_id", b"e")]
-    assert read_point('{"sourceId":"a","values":1}', headers) == DataPoint("a", NOW_MS, ("value",), (1.0,))
+    assert read_point('{"sourceId":"a","values":1}', headers) == DataPoint(
+        "a", NOW_MS, ("value",), (1.0,), timed=False
+    )
 
 
 # ---------------------------------------------------------------------------------------- limits
@@ -350,8 +397,8 @@ def test_limits_refuse_unknown_names_and_changes() -> None:
 
 def check_paths_agree(value: bytes, record_time_ms: int = NOW_MS) -> Decoded:
     """The two paths agree, NaN, -0.0 and types included; and what comes out keeps the promises."""
-    strict = _strict(value, None, record_time_ms, LIMITS)
-    common = _common(value, record_time_ms, LIMITS)
+    strict = read_strict(value, None, record_time_ms, LIMITS)
+    common = read_common(value, record_time_ms, LIMITS)
     assert common is None or repr(common) == repr(strict), value
     decoded = decode(value, None, None, record_time_ms, LIMITS)
     assert repr(decoded) == repr(strict)
@@ -522,6 +569,7 @@ def test_every_legal_point_is_read_as_it_was_written(
     assert dict(zip(decoded.names, numbers_read, strict=True)) == values
     assert decoded.source_id == point["sourceId"]
     assert decoded.time_ms == point.get("timestamp", NOW_MS)
+    assert decoded.timed is ("timestamp" in point)
     assert decoded.labels == (point.get("labels") or None)
     assert decoded.id == point.get("id")
 

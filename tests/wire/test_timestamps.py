@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.wire.decode import _text_time_ms
+from service.wire.quick_time import text_time_ms
 from service.wire.timestamps import EPOCH, MAX_TIME_MS, format_rfc3339, parse_rfc3339
 
 NEW_YEAR_MS = 1_767_225_600_000
@@ -35,7 +35,7 @@ NEW_YEAR_MS = 1_767_225_600_000
 )
 def test_rfc_3339_texts_are_the_instants_that_they_name(text: str, time_ms: int) -> None:
     assert parse_rfc3339(text) == time_ms
-    assert _text_time_ms(text) == time_ms
+    assert text_time_ms(text) == time_ms
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_texts_that_are_no_rfc_3339_instant_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_rfc3339(text)
     with pytest.raises(ValueError):
-        _text_time_ms(text)
+        text_time_ms(text)
 
 
 @given(st.integers(-62_135_596_800_000, MAX_TIME_MS))
 def test_formatting_then_parsing_gives_the_same_instant(time_ms: int) -> None:
     assert parse_rfc3339(format_rfc3339(time_ms)) == time_ms
-    assert _text_time_ms(format_rfc3339(time_ms)) == time_ms
+    assert text_time_ms(format_rfc3339(time_ms)) == time_ms
 
 
 @given(st.datetimes(), st.integers(-23 * 60 - 59, 23 * 60 + 59))
@@ -91,9 +91,9 @@ def test_parsing_agrees_with_the_standard_library(naive: datetime, offset_minute
     moment = naive.replace(tzinfo=timezone(timedelta(minutes=offset_minutes)))
     expected = (moment - EPOCH) // timedelta(milliseconds=1)
     assert parse_rfc3339(moment.isoformat()) == expected
-    assert _text_time_ms(moment.isoformat()) == expected
+    assert text_time_ms(moment.isoformat()) == expected
     in_utc = naive.replace(tzinfo=UTC)
-    assert _text_time_ms(in_utc.isoformat()) == (in_utc - EPOCH) // timedelta(milliseconds=1)
+    assert text_time_ms(in_utc.isoformat()) == (in_utc - EPOCH) // timedelta(milliseconds=1)
 
 
 near_times = st.from_regex(
@@ -113,6 +113,6 @@ def test_the_quick_reading_agrees_with_the_full_one(text: str, at: int, put: str
         expected = parse_rfc3339(text)
     except ValueError:
         with pytest.raises(ValueError):
-            _text_time_ms(text)
+            text_time_ms(text)
     else:
-        assert _text_time_ms(text) == expected
+        assert text_time_ms(text) == expected

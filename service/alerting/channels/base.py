@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,7 @@ from service.durations import Duration
 
 _RETRY_STATUSES = frozenset({408, 425, 429})
 _DETAIL_LIMIT = 300
+_SCRUBBED_LENGTH = 4  # what is shorter stands in any text by chance
 
 
 class ChannelError(Exception):
@@ -114,10 +116,15 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """`text` without the secrets, for what a server or a library said about a request."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if secret:
-            text = text.replace(secret, "***")
+    """`text` without the secrets, for what a server or a library said about a request.
+
+    Their longer parts go as well: of a webhook's URL one segment is the token, of a header what follows
+    `Bearer`.
+    """
+    parts = {part for secret in secrets for part in (secret, *re.split(r"[\s/?&=:]+", secret))}
+    for part in sorted(parts, key=len, reverse=True):
+        if len(part) >= _SCRUBBED_LENGTH:
+            text = text.replace(part, "***")
     return text
 
 

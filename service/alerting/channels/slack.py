@@ -135,28 +135,30 @@ class SlackChannel(AlertChannel):
         client = Client(token, base_url=config.base_url, retry_handlers=[], logger=_silent_logger())
 
         def post(text: str, blocks: list[dict[str, Any]]) -> None:
+            refusal: SlackResponse | None = None
             try:
                 client.chat_postMessage(
                     channel=config.channel or "", text=text, blocks=blocks, unfurl_links=False, parse="none"
                 )
             except SlackApiError as error:
-                self._judge(error.response)
+                # Judged outside: an error raised here would carry this one, and what it says, along.
+                refusal = error.response
             except SlackClientError as error:
                 raise RetryableError("slack_client", scrub(str(error), self._secrets)) from None
+            if refusal is not None:
+                self._judge(refusal)
 
         return post
 
-    def _judge(self, answer: SlackResponse | dict[str, Any]) -> None:
-        """Translate an answer that is not `ok: true`; the library hands over a dict where it was no JSON."""
-        if isinstance(answer, dict):
-            status, headers, said = answer.get("status", 500), answer.get("headers", {}), "not JSON"
-        else:
-            status, headers, said = answer.status_code, answer.headers, str(answer.get("error", ""))
-        self._check(status, headers, said)
-        reason = f"slack_{said}" if re.fullmatch("[a-z_]{1,50}", said) else "slack_error"
-        if said in _PASSING_ERRORS or said == "not JSON":
-            raise RetryableError(reason, scrub(said, self._secrets))
-        raise FinalError(reason, scrub(said, self._secrets))
+    def _judge(self, answer: SlackResponse) -> None:
+        """Translate an answer that is not `ok: true`; slack_sdk makes an error text of what is no JSON."""
+        said = str(answer.get("error", ""))
+        self._check(answer.status_code, answer.headers, said)
+        known = re.fullmatch("[a-z_]{1,50}", said)
+        if known and said not in _PASSING_ERRORS:
+            raise FinalError(f"slack_{said}")
+        # Not in Slack's own words: rather something in between, or down for maintenance.
+        raise RetryableError(f"slack_{said}" if known else "slack_error", scrub(said, self._secrets))
 
     def _check(self, status: int, headers: Mapping[str, str], said: str) -> None:
         check_status(status, headers, scrub(said, self._secrets), self._clock.now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from math import isfinite
 from typing import Literal, TextIO
 
 from service.alerting.alert import Alert, ValueLine
@@ -90,6 +91,8 @@ def gauge(line: ValueLine, width: int = _WIDTH) -> str:
     span = expected.upper - expected.lower
     if not span > 0:
         span = max(abs(expected.upper), 1e-9) * 1e-3
+    if not isfinite(3 * span) or not isfinite(line.value):
+        return ""
     start = (expected.lower + expected.upper) / 2 - 1.5 * span
 
     def cell(value: float) -> int:

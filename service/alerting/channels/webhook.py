@@ -189,7 +189,8 @@ class _NotConnectedError(Exception):
 
 def encode(alert: Alert) -> bytes:
     """The members of the record that were published, and `alertId`; of several anomalies the first's."""
-    record = alert.anomaly.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    # By way of pydantic's own JSON, which writes null for what JSON has no word for.
+    record = json.loads(alert.anomaly.model_dump_json(by_alias=True, exclude_unset=True))
     return json.dumps({**record, "alertId": alert.alert_id}).encode("ascii")
 
 

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from service.detectors.ensemble import Strategy
+from service.detectors.registry import AnyDetectorConfig, EnsembleConfig, make_ensemble
+
+
+def test_the_default_ensemble_is_six_detectors_of_equal_weight() -> None:
+    ensemble = make_ensemble(EnsembleConfig())
+    names = [detector.name for detector in ensemble.detectors]
+    assert names == ["zscore", "robust_z", "ewma", "difference", "half_space_trees", "isolation_forest"]
+    assert ensemble.weights == (1.0,) * 6
+    assert ensemble.strategy is Strategy.WEIGHTED_AVERAGE
+
+
+def test_every_type_can_be_named_in_a_configuration() -> None:
+    types = [config.model_fields["type"].default for config in get_args(get_args(AnyDetectorConfig)[0])]
+    config = EnsembleConfig.model_validate({"detectors": [{"type": name} for name in types]})
+    assert [detector.name for detector in make_ensemble(config).detectors] == types
+
+
+def test_weights_and_strategy_reach_the_ensemble() -> None:
+    config = EnsembleConfig.model_validate(
+        {"strategy": "max", "detectors": [{"type": "ewma", "weight": 2.5}, {"type": "zscore", "weight": 0}]}
+    )
+    ensemble = make_ensemble(config)
+    assert ensemble.weights == (2.5, 0.0)
+    assert ensemble.strategy is Strategy.MAX
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"detectors": []}, "at least one detector"),
+        ({"detectors": [{"type": "ewma"}, {"type": "ewma"}]}, "each detector type once, got ewma, ewma"),
+        ({"detectors": [{"type": "ewma", "weight": 0}]}, "weight above 0"),
+        ({"detectors": [{"type": "oracle"}]}, "oracle"),
+        ({"strategy": "mean"}, "strategy"),
+        ({"detector": []}, "detector"),
+    ],
+)
+def test_what_is_wrong_is_said(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        EnsembleConfig.model_validate(wrong)
