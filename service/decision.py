@@ -62,7 +62,7 @@ class FalseAlarms:
                 f"must be a number per point above 0 and up to {LARGEST_BUDGET}, "
                 f"or a text like '2 per day', got {value!r}"
             )
-        return cls(number, 0.0, f"{number:g} per point")
+        return cls(number, 0.0, repr(number))
 
     def __str__(self) -> str:
         return self.text
@@ -155,7 +155,7 @@ def _budget(cadence: Floats, time_ms: int, per_point: float, per_ms: float) -> f
             gap = min(gap, 4.0 * cadence[_GAP])
         cadence[_GAP] += (gap - cadence[_GAP]) / min(cadence[_GAPS], _CADENCE_MEMORY)
     cadence[_GAPS] += 1.0
-    cadence[_NEWEST] = float(time_ms)
+    cadence[_NEWEST] = max(cadence[_NEWEST], float(time_ms))
     return float(min(max(per_ms * cadence[_GAP], SMALLEST_BUDGET), LARGEST_BUDGET))
 
 

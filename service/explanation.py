@@ -65,11 +65,13 @@ def expected_ranges(names: Sequence[str], rows: Floats, budget: float) -> list[E
 def contributions(
     names: Sequence[str], rows: Floats, detectors: Sequence[str], surprises: Floats, weights: Sequence[float]
 ) -> list[Contribution]:
-    """Shares by value and detector, largest first, adding up to 1; shares below 1 % are left out.
+    """Shares by value and detector, largest first, adding up to 1.
 
-    A detector's part is its weighted surprise; it is split over the values by the squares of what the
-    detector looks at.
+    Shares below 1 % are left out, except where hardly any is larger: the ten largest always stand. A
+    detector's part is its weighted surprise; it is split by the squares of what the detector looks at, over
+    the values that have a history.
     """
+    known = np.flatnonzero(~np.isnan(rows[:, Feature.MEAN])).tolist()
     shares: dict[tuple[int, int], float] = {}
     for d, (detector, surprise) in enumerate(zip(detectors, surprises, strict=True)):
         part = weights[d] * float(surprise)
@@ -79,19 +81,24 @@ def contributions(
         # Far-off values may overflow when squared; beyond a thousand the share is clear anyway.
         squares = np.nansum(np.clip(rows[:, columns], -1e3, 1e3) ** 2, axis=1)
         total = float(squares.sum())
-        for v in range(len(names)):
-            share = part * (float(squares[v]) / total if total > 0.0 else 1.0 / len(names))
+        for v in known:
+            share = part * (float(squares[v]) / total if total > 0.0 else 1.0 / len(known))
             if share > 0.0:
                 shares[v, d] = share
     whole = sum(shares.values())
-    kept = {key: share for key, share in shares.items() if share >= 0.01 * whole}
-    whole = sum(kept.values())
-    ordered = sorted(kept.items(), key=lambda item: -item[1])
-    return [Contribution(names[v], detectors[d], share / whole) for (v, d), share in ordered]
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    kept = [item for i, item in enumerate(ordered) if i < 10 or item[1] >= 0.01 * whole]
+    whole = sum(share for _, share in kept)
+    return [Contribution(names[v], detectors[d], share / whole) for (v, d), share in kept]
 
 
-def _number(x: float) -> str:
-    return f"{x:.4g}"
+def _number(x: float, scale: float = math.nan) -> str:
+    """As many decimals as two digits of `scale` have; four digits where it is unknown or far away."""
+    if not (scale > 1e-9 and abs(x) < 1e15):
+        return f"{x:.4g}"
+    text = f"{x:.{max(0, 1 - math.floor(math.log10(scale)))}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
 
 
 def sentence(
@@ -118,32 +125,38 @@ def _describe(name: str, kind: str, row: Floats, limits: Expected) -> str:
     x, mean, std = float(row[Feature.VALUE]), limits.typical, float(row[Feature.STD])
     z, step = float(row[Feature.Z_SCORE]), float(row[Feature.DIFFERENCE])
     outside = x > limits.upper or x < limits.lower
-    if std <= 1e-6 * abs(mean) + 1e-9:
-        return f"{name} {_number(x)} left the {_number(mean)} at which it had stood still"
+
+    def number(quantity: float) -> str:
+        return _number(quantity, std)
+
+    if outside and std <= 1e-6 * abs(mean) + 1e-9:
+        left = abs(x - mean)
+        return f"{name} {_number(x, left)} left the {_number(mean, left)} at which it had stood still"
     if kind == "difference" and not outside:
         times = abs(float(row[Feature.DIFFERENCE_Z]))
         way = "rose" if step > 0 else "fell"
         return (
-            f"{name} {way} by {_number(abs(step))} to {_number(x)} in one step, {times:.1f} times its usual step; "
-            f"between {_number(limits.lower)} and {_number(limits.upper)} it is normal at rest"
+            f"{name} {way} by {number(abs(step))} to {number(x)} in one step, "
+            f"{times:.1f} times its usual step; "
+            f"between {number(limits.lower)} and {number(limits.upper)} it is normal at rest"
         )
     if kind == "ewma" and not outside:
         smoothed = float(row[Feature.EWMA])
         way = "above" if smoothed > mean else "below"
         return (
-            f"{name} has drifted: its latest points average {_number(smoothed)}, "
-            f"{abs(float(row[Feature.EWMA_Z])):.1f} times the usual wander {way} {_number(mean)}; "
-            f"the newest is {_number(x)}"
+            f"{name} has drifted: its latest points average {number(smoothed)}, "
+            f"{abs(float(row[Feature.EWMA_Z])):.1f} times the usual wander {way} {number(mean)}; "
+            f"the newest is {number(x)}"
         )
     if not outside:
         return (
-            f"{name} {_number(x)} is within its usual {_number(mean)} ± {_number(std)}, "
+            f"{name} {number(x)} is within its usual {number(mean)} ± {number(std)}, "
             "but moves as it has not before"
         )
     side, limit = ("above", limits.upper) if x > mean else ("below", limits.lower)
     other_side = "below" if side == "above" else "above"
     many = f"{abs(z):.1f}" if abs(z) < 1000 else "over 1000"
     return (
-        f"{name} {_number(x)} is {many} standard deviations {side} its usual {_number(mean)} ± {_number(std)}; "
-        f"{other_side} {_number(limit)} would have been normal"
+        f"{name} {number(x)} is {many} standard deviations {side} its usual "
+        f"{number(mean)} ± {number(std)}; {other_side} {number(limit)} would have been normal"
     )

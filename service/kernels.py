@@ -27,7 +27,8 @@ def _source_digest() -> str:
     """
     root = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for pattern in ("kernels.py", "decision.py", "wire/*.py", "history/*.py", "features/*.py", "detectors/*.py"):
+    rooms = ("wire", "history", "features", "detectors")
+    for pattern in ("kernels.py", "decision.py", *(f"{room}/*.py" for room in rooms)):
         for path in sorted(root.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -203,7 +203,7 @@ class DetectionPipeline:
         return outcomes
 
     def advance(self, batch: PointBatch, offset: npt.NDArray[np.int64]) -> Iterator[ScoredPoints]:
-        """Score and learn the points of a batch with their input offsets (n,), in as few stretches as can be."""
+        """Score and learn the points of a batch with their input offsets (n,), in few stretches."""
         start = 0
         while start < len(batch):
             placed = self.sources.place(batch, start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,9 +23,7 @@ def check_config(
         bool, typer.Option("--show", help="Print all settings in force, secrets hidden.")
     ] = False,
 ) -> None:
-    """Read the configuration as `run` would and name every mistake with its path; exit code 2 if there are."""
-    from pathlib import Path
-
+    """Read the configuration as `run` would, and name every mistake with its path."""
     settings = settings_of(Path(file) if file else config, overrides)
     if show:
         sys.stdout.write(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))

@@ -134,7 +134,7 @@ class _Demo:
         )
 
     def _direct(self, service: composition.Service, traffic: Traffic) -> None:
-        """1. wait until the service is ready 2. let data flow 3. wait for the last result and alert 4. stop."""
+        """1. wait until ready 2. let data flow 3. wait for the last result and alert 4. stop."""
         console, bootstrap = self._console, self._settings.kafka.bootstrap_servers
         try:
             with console.status(
@@ -144,17 +144,16 @@ class _Demo:
             if self._ended.is_set():
                 return
             console.print(
-                f"[bold]Apache Kafka[/] at {bootstrap}, metrics at {service.url}/metrics, data flows: this machine "
-                f"every second, {len(self._fleet.source_ids)} simulated pumps faster than real time.",
+                f"[bold]Apache Kafka[/] at {bootstrap}, metrics at {service.url}/metrics. Data flows: "
+                f"this machine every second, {len(self._fleet.source_ids)} simulated pumps faster than real time.",
                 highlight=False,
             )
             if self._stay:
                 show.look_further(console, bootstrap)
             traffic.start()
-            with Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f} points scored"),
-                TimeElapsedColumn(), console=console, transient=True,
-            ) as bar:  # fmt: skip
+            scored = TextColumn("{task.completed:,.0f} points scored")
+            columns = (TextColumn("{task.description}"), BarColumn(), scored, TimeElapsedColumn())
+            with Progress(*columns, console=console, transient=True) as bar:
                 task = bar.add_task("detecting", total=traffic.total)
 
                 def all_told() -> bool:

@@ -35,7 +35,7 @@ def train(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Run history through the pipeline, fit every detector on all of it, write the model with its manifest."""
+    """Run history through the pipeline, fit every detector on all of it, write model and manifest."""
     settings = settings_of(config, overrides)
     pipeline = DetectionPipeline(settings.detection)
     vectors: list[np.ndarray] = []

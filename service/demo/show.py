@@ -48,8 +48,9 @@ def verdict(console: Console, verdict: Verdict, *, sources: int, points: int, se
         console.print(
             f"  false alarm: {alarm.source_id} at {alarm.timestamp}: {alarm.explanation}", soft_wrap=True
         )
+    false = len(verdict.false_alarms)
     console.print(
         f"Found [bold]{verdict.found} of {len(verdict.faults)}[/] planted faults, "
-        f"[bold]{len(verdict.false_alarms)}[/] false alarm{'s' * (len(verdict.false_alarms) != 1)} on {sources} simulated sources "
+        f"[bold]{false}[/] false alarm{'s' * (false != 1)} on {sources} simulated sources "
         f"({points:,} points in {seconds:.0f} s, every one with a result in Kafka)."
     )

@@ -86,7 +86,9 @@ class MemberCalibration:
     def restore(self, state: Mapping[str, Array]) -> None:
         members = len(state.get("fit", ()))
         if members != len(self._table):
-            raise ValueError(f"saved calibration is of {members} detectors, there are {len(self._table)} detectors")
+            raise ValueError(
+                f"saved calibration is of {members} detectors, there are {len(self._table)} detectors"
+            )
         self._table.restore(state)
 
 
@@ -131,7 +133,7 @@ def _start(bins: npt.NDArray[np.uint32], fit: Floats, gate: Floats, prior: npt.N
 @kernel
 def _memory(seen: float) -> float:
     """How many points back the sketch reaches: soon all of the prior is forgotten, later the distant past."""
-    return min(_MEMORY_POINTS, max(30.0, 0.5 * seen + (200.0 if seen < 400.0 else 0.0)))
+    return float(min(_MEMORY_POINTS, max(30.0, 0.5 * seen + (200.0 if seen < 400.0 else 0.0))))
 
 
 @kernel

@@ -164,7 +164,7 @@ def surprise(bins: Bins, fit: Floats, value: float) -> float:
     at_or_above = _at_or_above(bins, value)
     counted = at_or_above / fit[TOTAL]
     if value < fit[EDGE]:
-        return -math.log10(min(max(counted, 1e-12), 1.0))
+        return -math.log10(min(max(counted, fit[TAIL]), 1.0))  # no odder than where the tail begins
     stretch = 1.0 + fit[SHAPE] * (value - fit[EDGE]) / fit[SCALE]
     if stretch <= 0.0:
         fitted = 0.0
@@ -185,7 +185,7 @@ def magnitude(bins: Bins, fit: Floats, value: float) -> float:
     was extreme before does not blunt what is extreme now, and the order at the top never saturates.
     """
     if value < fit[EDGE]:
-        return -math.log10(min(max(_at_or_above(bins, value) / fit[TOTAL], 1e-12), 1.0))
+        return -math.log10(min(max(_at_or_above(bins, value) / fit[TOTAL], fit[TAIL]), 1.0))
     return float(-math.log10(fit[TAIL]) + (value - fit[EDGE]) / (fit[SPREAD] * math.log(10.0)))
 
 

@@ -10,11 +10,11 @@ from service.wire.timestamps import format_rfc3339
 START_S = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
 
-def record(id: str = "data-points/0/17", *, at: float = START_S, **members: Any) -> dict[str, Any]:
+def record(alert_id: str = "data-points/0/17", *, at: float = START_S, **members: Any) -> dict[str, Any]:
     """A whole record as it is published."""
     return {
-        "id": id,
-        "incidentId": id,
+        "id": alert_id,
+        "incidentId": alert_id,
         "incident": "opened",
         "sourceId": "pump-7",
         "timestamp": format_rfc3339(round(at * 1000)),
@@ -37,5 +37,5 @@ def record(id: str = "data-points/0/17", *, at: float = START_S, **members: Any)
     }
 
 
-def anomaly(id: str = "data-points/0/17", *, at: float = START_S, **members: Any) -> Anomaly:
-    return Anomaly.model_validate(record(id, at=at, **members))
+def anomaly(alert_id: str = "data-points/0/17", *, at: float = START_S, **members: Any) -> Anomaly:
+    return Anomaly.model_validate(record(alert_id, at=at, **members))

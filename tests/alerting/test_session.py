@@ -32,7 +32,7 @@ class ScriptedChannel(AlertChannel):
         self.script = list(script)
         self.attempts: list[str] = []
         self.taken: list[str] = []
-        self.before: Callable[[Alert], None] = lambda alert: None
+        self.before: Callable[[Alert], None] = lambda _: None
 
     def send(self, alert: Alert) -> None:
         self.before(alert)
@@ -369,7 +369,7 @@ def test_what_another_worker_sent_meanwhile_is_known_when_the_partition_comes_ba
 def test_a_stop_lets_only_the_alert_in_flight_finish() -> None:
     bench = Bench()
     bench.kafka.publish(incident(1), incident(2))
-    bench.channel.before = lambda alert: bench.stop.set()
+    bench.channel.before = lambda _: bench.stop.set()
     bench.run(turns=2)
     assert bench.channel.taken == ["a1"]
     assert bench.kafka.outcomes() == {"a1": "sent: send"}
@@ -390,13 +390,13 @@ def test_too_many_waiting_alerts_leave_the_rest_in_kafka() -> None:
     assert len(set(bench.channel.taken)) == len(bench.channel.taken) == 5_000
 
 
-def test_ten_thousand_duplicates_take_less_than_a_second() -> None:
+def test_ten_thousand_duplicates_take_less_than_a_second_of_one_core() -> None:
     bench = Bench()
     bench.kafka.publish(*(record(f"a{number}") for number in range(10_000)))
     session = bench.session()
-    started = time.perf_counter()
+    started = time.process_time()
     while bench.kafka.committed.get(0) != 10_000:
         session.turn(bench.stop)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
     assert bench.channel.taken == ["a0"]
     assert len(bench.kafka.log) == 10_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import ssl
@@ -88,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
             # Linger 0 turns the close into a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    do_GET = do_POST
+    do_GET = do_POST  # noqa: N815  http.server looks for this name
 
     def _answer(self, answer: Answer) -> None:
         payload = answer.body.encode()
@@ -100,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(payload)
         self.wfile.flush()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing."""
 
 
@@ -108,7 +109,11 @@ class MailServer:
     """Takes mails, unless `refusals` says otherwise for a recipient or `answer` for the whole mail."""
 
     def __init__(
-        self, tls: ssl.SSLContext | None = None, *, implicit: bool = False, login: tuple[str, str] | None = None
+        self,
+        tls: ssl.SSLContext | None = None,
+        *,
+        implicit: bool = False,
+        login: tuple[str, str] | None = None,
     ) -> None:
         self.mails: list[Envelope] = []
         self.refusals: dict[str, str] = {}
@@ -119,25 +124,23 @@ class MailServer:
 
     @property
     def port(self) -> int:
-        server = self._controller.server
-        assert server is not None
-        return int(server.sockets[0].getsockname()[1])
+        return self._controller.real_port
 
-    async def handle_RCPT(  # noqa: N802  aiosmtpd's name
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    async def handle_RCPT(  # noqa: N802  aiosmtpd's name and arguments
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         if address in self.refusals:
             return self.refusals[address]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         if self.answer.startswith("250"):
             self.mails.append(envelope)
         return self.answer
 
     def authenticate(
-        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: object
+        self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: object
     ) -> AuthResult:
         assert isinstance(data, LoginPassword)
         self.logins.append(data.login)
@@ -152,10 +155,8 @@ class MailServer:
         self._controller.stop()
 
 
-class _Controller(Controller):  # type: ignore[misc]  # aiosmtpd publishes no types
-    def __init__(
-        self, owner: MailServer, tls: ssl.SSLContext | None, *, implicit: bool, login: bool
-    ) -> None:
+class _Controller(Controller):
+    def __init__(self, owner: MailServer, tls: ssl.SSLContext | None, *, implicit: bool, login: bool) -> None:
         self._smtp_settings: dict[str, Any] = {
             "tls_context": None if implicit else tls,
             "require_starttls": tls is not None and not implicit,
@@ -170,8 +171,13 @@ class _Controller(Controller):  # type: ignore[misc]  # aiosmtpd publishes no ty
 
     def _trigger_server(self) -> None:
         # The controller would connect to port 0, which is only the request for a free one.
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
+        self.port = self.real_port
+        super()._trigger_server()  # type: ignore[no-untyped-call]
+
+    @property
+    def real_port(self) -> int:
+        assert isinstance(self.server, asyncio.Server)
+        return int(self.server.sockets[0].getsockname()[1])
 
 
 @contextmanager

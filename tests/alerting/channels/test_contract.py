@@ -52,7 +52,7 @@ class HttpCase(Case):
     retryable = ("408", "425", "429", "500", "502", "503", "504", "reset")
     final = ("301", "302", "307", "400", "401", "403", "404", "410", "413")
 
-    def open(self, authority: Authority) -> HttpServer:
+    def open(self, authority: Authority) -> HttpServer:  # noqa: ARG002  HTTP here is plain
         self.server = HttpServer(default=Answer(body='{"ok": true}'))
         return self.server
 
@@ -176,8 +176,8 @@ def test_an_alert_is_taken(case: Case) -> None:
 
 def test_a_repeat_carries_the_same_identity_and_another_alert_another(case: Case) -> None:
     channel = channel_of(case)
-    for id in ("data-points/0/17", "data-points/0/17", "data-points/0/18"):
-        channel.send(Alert.of(anomaly(id)))
+    for alert_id in ("data-points/0/17", "data-points/0/17", "data-points/0/18"):
+        channel.send(Alert.of(anomaly(alert_id)))
     channel.close()
     first, again, other = case.received()
     assert first == again != other

@@ -97,7 +97,9 @@ def test_no_mention_or_markup_comes_through_from_outside() -> None:
 def test_slacks_limits_are_kept() -> None:
     long = "ü<" * 5_000
     many = {f"value-{i}": float(i) for i in range(500)}
-    message = blocks(Alert.of(anomaly(sourceId=long[:256], explanation=long, labels={long: long}, values=many)))
+    message = blocks(
+        Alert.of(anomaly(sourceId=long[:256], explanation=long, labels={long: long}, values=many))
+    )
     header, explanation, values, context = message
     assert len(header["text"]["text"].replace("&lt;", "<")) <= 150
     assert len(explanation["text"]["text"]) <= 3_000

@@ -17,9 +17,9 @@ class Tty(io.StringIO):
         return True
 
 
-def printed(stream: io.StringIO, id: str = "a1", *, color: str = "auto", **members: Any) -> str:
+def printed(stream: io.StringIO, alert_id: str = "a1", *, color: str = "auto", **members: Any) -> str:
     config = TerminalConfig.model_validate({"type": "terminal", "color": color})
-    TerminalChannel("screen", config, stream).send(Alert.of(anomaly(id, **members)))
+    TerminalChannel("screen", config, stream).send(Alert.of(anomaly(alert_id, **members)))
     return stream.getvalue()
 
 
@@ -44,7 +44,9 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_source_cannot_write_escape_sequences() -> None:
-    text = printed(io.StringIO(), sourceId="x\x1b[2J\r\nFAKE", explanation="\x1b]0;evil\x07 \u202e", values={})
+    text = printed(
+        io.StringIO(), sourceId="x\x1b[2J\r\nFAKE", explanation="\x1b]0;evil\x07 \u202e", values={}
+    )
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "\u202e" not in text
@@ -61,7 +63,7 @@ def test_a_stream_that_cannot_write_a_sign_still_gets_the_alert() -> None:
 
 def test_a_broken_pipe_is_retryable() -> None:
     class Broken(io.StringIO):
-        def write(self, text: str, /) -> int:
+        def write(self, _text: str, /) -> int:
             raise BrokenPipeError(32, "Broken pipe")
 
     with pytest.raises(RetryableError):

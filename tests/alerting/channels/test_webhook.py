@@ -66,7 +66,9 @@ def test_an_id_that_is_no_header_is_quoted() -> None:
     assert "x-evil" not in request.headers
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "[::1]", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"]
+)
 def test_a_target_inside_our_own_network_is_refused(host: str) -> None:
     with HttpServer() as server:
         url = f"http://{host}:{server.port}/"
@@ -82,7 +84,9 @@ def test_a_target_inside_our_own_network_is_refused(host: str) -> None:
 
 
 def test_a_name_that_leads_inside_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook, "resolve", lambda host, port: [ip_address("8.8.8.8"), ip_address("10.0.0.1")])
+    monkeypatch.setattr(
+        webhook, "resolve", lambda _host, _port: [ip_address("8.8.8.8"), ip_address("10.0.0.1")]
+    )
     channel = WebhookChannel("hook", config(url="https://hook.example/"))
     with pytest.raises(FinalError) as raised:
         channel.send(Alert.of(anomaly()))
@@ -94,7 +98,9 @@ def test_the_checked_address_is_used_and_the_certificate_is_the_names(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The first address does not answer (nobody listens there), the second one does.
-    monkeypatch.setattr(webhook, "resolve", lambda host, port: [ip_address("127.9.9.9"), ip_address("127.0.0.1")])
+    monkeypatch.setattr(
+        webhook, "resolve", lambda _host, _port: [ip_address("127.9.9.9"), ip_address("127.0.0.1")]
+    )
     with HttpServer().secure(authority.server) as server:
         members = {"allow_private": True, "ca_file": str(authority.ca_file)}
         channel = WebhookChannel("hook", config(url=f"https://hook.example:{server.port}/", **members))

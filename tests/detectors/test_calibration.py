@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.detectors.calibration import BudgetCalibration, MemberCalibration
+
+Floats = npt.NDArray[np.float64]
+
+
+def white(rng: np.random.Generator, n: int) -> Floats:
+    return rng.normal(size=n)
+
+
+def heavy_tailed(rng: np.random.Generator, n: int) -> Floats:
+    return rng.standard_t(3, size=n)
+
+
+def autoregressive(rng: np.random.Generator, n: int) -> Floats:
+    x = rng.normal(size=n)
+    for i in range(1, n):
+        x[i] += 0.5 * x[i - 1]
+    return x
+
+
+def seasonal(rng: np.random.Generator, n: int) -> Floats:
+    return np.asarray(2 * np.sin(2 * np.pi * np.arange(n) / 288) + rng.normal(size=n), np.float64)
+
+
+def surprises(oddness: Floats, calibration: BudgetCalibration | None = None) -> Floats:
+    """Surprise (n, sources) of a stream of oddness (n, sources), the sources in turn."""
+    n, sources = oddness.shape
+    calibration = calibration or BudgetCalibration()
+    calibration.table.ensure(sources)
+    return calibration.advance(np.tile(np.arange(sources), n), oddness.ravel()).reshape(n, sources)
+
+
+def of_one(oddness: Floats) -> Floats:
+    return surprises(oddness[:, None])[:, 0]
+
+
+def incidents(exceeds: npt.NDArray[np.bool_]) -> int:
+    """Runs of exceedances, one run being those at most 24 points apart."""
+    at = np.flatnonzero(exceeds)
+    return int(len(at) > 0) + int((np.diff(at) > 24).sum())
+
+
+# The budget
+
+
+@pytest.mark.parametrize("make", [white, autoregressive, heavy_tailed, seasonal])
+def test_incidents_on_streams_without_faults_keep_to_the_budget(make: object) -> None:
+    assert callable(make)
+    rng = np.random.default_rng(7)
+    sources, n, probation = 10, 20_000, 1000
+    surprise = surprises(np.abs(np.column_stack([make(rng, n) for _ in range(sources)])))[probation:]
+    for level in (2, 3):
+        due = (n - probation) * 10.0**-level
+        counts = [incidents(surprise[:, s] >= level) for s in range(sources)]
+        assert 0.5 <= sum(counts) / (sources * due) <= 2.0
+        assert all(0.5 <= count / due <= 2.0 for count in counts)
+
+
+def test_the_first_points_of_sources_keep_to_the_budget_already() -> None:
+    rng = np.random.default_rng(8)
+    surprise = surprises(np.abs(rng.normal(size=(1000, 300))))
+    for level in (2, 3):
+        count = sum(incidents(surprise[:, s] >= level) for s in range(300))
+        assert count / (300 * 1000 * 10.0**-level) <= 2.0
+
+
+def test_a_planted_fault_is_an_exceedance() -> None:
+    oddness = np.abs(np.random.default_rng(9).normal(size=5000))
+    oddness[4000] = 12.0
+    surprise = of_one(oddness)
+    assert surprise[4000] >= 3.5
+    assert surprise[4000] == surprise[1000:].max()
+
+
+def test_nobody_claims_an_event_to_be_rarer_than_his_experience_is_long() -> None:
+    rng = np.random.default_rng(10)
+    for seen in (0, 10, 100, 1000, 10_000):
+        oddness = np.append(np.abs(rng.normal(size=seen)), 1e12)
+        assert of_one(oddness)[-1] <= 1.05 + math.log10(seen + 200) + 1e-12
+
+
+def test_the_floor_is_reached_by_what_is_far_out() -> None:
+    oddness = np.append(np.abs(np.random.default_rng(11).normal(size=1000)), 1e6)
+    assert of_one(oddness)[-1] == pytest.approx(1.05 + math.log10(1200))
+
+
+def test_a_source_without_history_is_judged_by_the_prior() -> None:
+    first = surprises(np.array([[0.0, 0.5, 1.0, 100.0]]))[0]
+    assert first[0] == 0.0
+    assert first[1] == pytest.approx(0.625, abs=0.05)
+    assert first[2] == pytest.approx(1.25, abs=0.1)
+    assert first[3] == pytest.approx(1.05 + math.log10(200))
+
+
+# What is learned
+
+
+def test_a_long_outage_is_not_learned_and_later_faults_are_found() -> None:
+    rng = np.random.default_rng(12)
+    oddness = np.abs(rng.normal(size=12_000))
+    oddness[6000:6200] += 15.0
+    faults = [8000, 9000, 10_000, 11_000]
+    oddness[faults] = 12.0
+    surprise = of_one(oddness)
+    assert surprise[6000] >= 3.0
+    assert (surprise[faults] >= 3.0).all()
+
+
+def test_what_goes_on_for_long_becomes_the_new_normal() -> None:
+    oddness = np.abs(np.random.default_rng(13).normal(size=12_000))
+    oddness[6000:] += 15.0
+    surprise = of_one(oddness)
+    assert surprise[6000] >= 3.0
+    assert (surprise[6000:6100] >= 3.0).all()
+    assert (surprise[9000:] < 3.0).mean() > 0.99
+
+
+def test_a_stream_that_comes_alive_is_not_alarming_for_ever() -> None:
+    rng = np.random.default_rng(14)
+    oddness = np.append(np.zeros(3000), np.abs(rng.normal(size=3000)))
+    surprise = of_one(oddness)
+    assert surprise[3000:3010].max() >= 2.0
+    assert incidents(surprise[3500:] >= 3) <= 5
+
+
+def test_constant_oddness_is_never_surprising() -> None:
+    assert of_one(np.full(3000, 0.7))[500:].max() < 1.0
+    assert of_one(np.zeros(3000)).max() < 1.0
+
+
+# Mechanics
+
+
+def test_points_without_oddness_have_no_surprise_and_change_nothing() -> None:
+    oddness = np.abs(np.random.default_rng(15).normal(size=2000))
+    holes = np.insert(oddness, [0, 500, 500, 1999], np.nan)
+    surprise = of_one(holes)
+    np.testing.assert_array_equal(np.isnan(surprise), np.isnan(holes))
+    np.testing.assert_array_equal(surprise[~np.isnan(holes)], of_one(oddness))
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 600), max_size=8))
+def test_batches_of_any_size_give_the_same_bits(cuts: list[int]) -> None:
+    rng = np.random.default_rng(16)
+    source, oddness = rng.integers(0, 5, 600), np.abs(rng.standard_t(2, 600))
+    whole, split = BudgetCalibration(), BudgetCalibration()
+    expected = whole.advance(source, oddness)
+    parts = [split.advance(source[a:b], oddness[a:b]) for a, b in pairwise([0, *sorted(cuts), 600])]
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
+    for name, array in whole.table.arrays(16).items():
+        np.testing.assert_array_equal(split.table.arrays(16)[name], array)
+
+
+def test_sources_do_not_touch_each_other() -> None:
+    oddness = np.abs(np.random.default_rng(17).normal(size=(3000, 3))) * np.array([1.0, 10.0, 0.1])
+    together = surprises(oddness)
+    for s in range(3):
+        np.testing.assert_array_equal(together[:, s], of_one(oddness[:, s]))
+
+
+def test_a_cleared_row_starts_anew() -> None:
+    oddness = np.abs(np.random.default_rng(18).normal(size=(500, 1)))
+    calibration = BudgetCalibration()
+    first = surprises(oddness, calibration)
+    assert not np.array_equal(surprises(oddness, calibration), first)
+    calibration.table.clear(0, 1)
+    np.testing.assert_array_equal(surprises(oddness, calibration), first)
+
+
+def test_a_restored_table_goes_on_as_if_never_stopped() -> None:
+    oddness = np.abs(np.random.default_rng(19).standard_t(2, size=(3000, 4)))
+    calibration, resumed = BudgetCalibration(), BudgetCalibration()
+    surprises(oddness[:1234], calibration)
+    resumed.table.restore(calibration.table.arrays(4))
+    np.testing.assert_array_equal(surprises(oddness[1234:], resumed), surprises(oddness[1234:], calibration))
+
+
+# Members
+
+
+def some_oddness(n: int = 2000) -> Floats:
+    rng = np.random.default_rng(20)
+    oddness = np.column_stack([rng.exponential(size=n), 100 * rng.exponential(size=n), rng.normal(size=n) ** 2])
+    oddness[::7, 1] = np.nan
+    return oddness
+
+
+def test_members_become_comparable_whatever_their_unit() -> None:
+    surprise = MemberCalibration(3).advance(some_oddness(20_000))[10_000:]
+    for member in range(3):
+        known = surprise[~np.isnan(surprise[:, member]), member]
+        assert (known >= 1).mean() == pytest.approx(0.1, rel=0.15)
+        assert (known >= 2).mean() == pytest.approx(0.01, rel=0.5)
+
+
+def test_the_order_within_a_member_is_kept() -> None:
+    members = MemberCalibration(1)
+    members.advance(np.random.default_rng(21).exponential(size=(5000, 1)))
+    ascending = np.geomspace(1e-3, 1e12, 400)[:, None]
+    surprise = members.peek(ascending)[:, 0]
+    assert (np.diff(surprise) >= 0).all()
+    assert np.isfinite(surprise).all()
+
+
+def test_peeking_says_what_advancing_would_and_changes_nothing() -> None:
+    members = MemberCalibration(3)
+    oddness = some_oddness()
+    members.advance(oddness[:1000])
+    before = members.state()
+    peeked = members.peek(oddness[1000:1001])
+    members.peek(oddness)
+    for name, array in members.state().items():
+        np.testing.assert_array_equal(array, before[name])
+    np.testing.assert_array_equal(members.advance(oddness[1000:1001]), peeked)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 2000), max_size=8))
+def test_member_surprises_are_the_same_for_any_batches(cuts: list[int]) -> None:
+    oddness = some_oddness()
+    members = MemberCalibration(3)
+    parts = [members.advance(oddness[a:b]) for a, b in pairwise([0, *sorted(cuts), 2000])]
+    np.testing.assert_array_equal(np.concatenate(parts), MemberCalibration(3).advance(oddness))
+
+
+def test_restored_members_go_on_as_if_never_stopped() -> None:
+    oddness = some_oddness()
+    members, resumed = MemberCalibration(3), MemberCalibration(3)
+    members.advance(oddness[:777])
+    resumed.restore(members.state())
+    np.testing.assert_array_equal(resumed.advance(oddness[777:]), members.advance(oddness[777:]))
