@@ -165,10 +165,11 @@ class Service:
         warm(settings.detection)
         cluster = ClusterState(self._metrics, logs.logger("stream"))
         worker = settings.worker.id
-        producer = make_producer(settings.kafka, worker, cluster.on_error)
         runtime = StreamRuntime(
             consumer=make_consumer(settings.kafka, settings.stream, worker, cluster.on_error),
-            transactions=Transactions(producer, self._on_retry(cluster)),
+            transactions=Transactions(
+                lambda: make_producer(settings.kafka, worker, cluster.on_error), self._on_retry(cluster)
+            ),
             make_pipeline=lambda partition: self._pipeline(partition, model),
             route=route_of({role: settings.topics.name(role) for role in partitions}, partitions),
             config=settings.stream,

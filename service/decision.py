@@ -51,7 +51,7 @@ class FalseAlarms:
         if isinstance(value, str) and (match := _PER_PERIOD.fullmatch(value)):
             count = float(match[1])
             if count <= 0:
-                raise ValueError(f"must be more than 0 {match[2]}ly, got {value!r}")
+                raise ValueError(f"must be more than 0 per {match[2]}, got {value!r}")
             return cls(0.0, count / _PERIODS_MS[match[2]], value.strip())
         try:
             number = float(value) if isinstance(value, int | float | str) else math.nan

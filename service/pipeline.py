@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from service import explanation
 from service.clock import Clock, SystemClock
@@ -47,6 +47,16 @@ class DetectionConfig(DecisionConfig):
     """Features that results show beside each value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("result_features")
+    @classmethod
+    def _known_features(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = [feature.name.lower() for feature in Feature if feature is not Feature.VALUE]
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"{', '.join(unknown)}: not among {', '.join(known)}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"each feature once, got {', '.join(names)}")
+        return names
 
     def model_version(self) -> str:
         """A name for these settings and this code's arithmetic: equal names, equal results."""

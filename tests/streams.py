@@ -22,11 +22,12 @@ def a_point(
     values: Mapping[str, float] | float = 0.0,
     point_id: str | None = None,
     labels: dict[str, str] | None = None,
+    timed: bool = True,
 ) -> DataPoint:
     """One point; a bare number is the value `value`."""
     members = values if isinstance(values, Mapping) else {"value": values}
     return DataPoint(
-        source_id, int(time_s * 1000), tuple(members), tuple(members.values()), labels, point_id
+        source_id, int(time_s * 1000), tuple(members), tuple(members.values()), labels, point_id, timed
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from service.alerting.alert import Alert
@@ -75,9 +75,10 @@ class Outbox:
     def oldest_published_at(self) -> float | None:
         return min((waiting.published_at for waiting in self._waiting), default=None)
 
-    def _heads(self) -> list[Waiting]:
+    def _heads(self) -> Iterator[Waiting]:
         """The first of each incident, in order."""
-        heads: dict[str, Waiting] = {}
+        seen: set[str] = set()
         for waiting in self._waiting:
-            heads.setdefault(waiting.anomaly.incident_id, waiting)
-        return list(heads.values())
+            if waiting.anomaly.incident_id not in seen:
+                seen.add(waiting.anomaly.incident_id)
+                yield waiting

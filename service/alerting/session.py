@@ -26,13 +26,11 @@ from service.logs import logger
 from service.metrics import Metrics
 from service.wire.anomaly import Anomaly
 
-_BATCH_RECORDS = 1_000
+_BATCH_RECORDS = 2_000
 _IDLE_S = 0.5  # the longest that a poll waits: how late a stop may be noticed
 _SENDING_S = 1.0  # how long alerts are sent before the group is polled again
 _MAX_WAITING = 1_000  # alerts on their way; with more, the rest stays in Kafka
 _MAX_AHEAD = 500_000  # records read past the oldest alert on its way: read again after a crash
-
-_log = logger("alerting.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,7 @@ class ChannelSession:
         self._offsets: dict[int, OffsetTracker] = {}
         self._restoring = False
         self._paused = False
+        self._log = logger("alerting.worker").bind(channel=self._name)
 
     def join(self) -> None:
         self._tools.journal.open(self._ports.log, self._policy)
@@ -172,16 +171,15 @@ class ChannelSession:
     def _suppress(self, anomaly: Anomaly, reason: Reason) -> None:
         self._policy.note_suppressed(anomaly)
         self._tools.metrics.alerts_suppressed.labels(self._name, reason).inc()
-        tell = _log.warning if reason is Reason.TOO_OLD else _log.debug
-        tell("anomaly not alerted", channel=self._name, reason=reason.value, alert_id=anomaly.id)
+        tell = self._log.warning if reason is Reason.TOO_OLD else self._log.debug
+        tell("anomaly not alerted", reason=reason.value, alert_id=anomaly.id)
         if self._tools.record_suppressed:
             self._tools.journal.write(self._delivery(anomaly, "suppressed", reason, 0))
 
     def _skip_malformed(self, record: Record, error: ValueError) -> None:
         self._tools.metrics.alerts_suppressed.labels(self._name, Reason.MALFORMED).inc()
-        _log.error(
+        self._log.error(
             "anomaly record skipped",
-            channel=self._name,
             reason=Reason.MALFORMED.value,
             partition=record.partition,
             offset=record.offset,
@@ -207,9 +205,7 @@ class ChannelSession:
         error = attempt(tools.channel, waiting.alert)
         if error is None:
             tools.metrics.alerts_sent.labels(self._name).inc()
-            _log.info(
-                "alert sent", channel=self._name, alert_id=waiting.alert.alert_id, attempts=waiting.attempts
-            )
+            self._log.info("alert sent", alert_id=waiting.alert.alert_id, attempts=waiting.attempts)
             self._finish(waiting, "sent", Reason.SEND)
             return
         tools.metrics.alerts_failed.labels(self._name, error.reason).inc()
@@ -229,9 +225,8 @@ class ChannelSession:
             self._outbox.hold(now + held_s)
             wait_s = max(wait_s, held_s)
         waiting.due = now + wait_s
-        _log.warning(
+        self._log.warning(
             "alert put off",
-            channel=self._name,
             reason=error.reason,
             detail=error.detail,
             alert_id=waiting.alert.alert_id,
@@ -241,9 +236,8 @@ class ChannelSession:
 
     def _give_up(self, waiting: Waiting, reason: str, error: ChannelError) -> None:
         self._tools.metrics.alerts_dead.labels(self._name, reason).inc()
-        _log.error(
+        self._log.error(
             "ALERT NOT DELIVERED, given up",
-            channel=self._name,
             reason=reason,
             last_error=error.reason,
             detail=error.detail,

@@ -39,6 +39,9 @@ _READER = {
     "partition.assignment.strategy": "cooperative-sticky",
     "auto.offset.reset": "earliest",
     "allow.auto.create.topics": False,
+    # As for the detection loop: at the default of 45 s, a killed worker's alerts would wait that long.
+    "session.timeout.ms": 6_000,
+    "heartbeat.interval.ms": 1_500,
     # At the default of 1,000 a full queue holds fetching for a second.
     "fetch.queue.backoff.ms": 5,
 }

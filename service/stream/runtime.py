@@ -61,6 +61,7 @@ class _Partition:
 
     pipeline: DetectionPipeline
     next_offset: int = -1
+    committed: int = -1
 
 
 @dataclass(slots=True)
@@ -72,6 +73,7 @@ class _Output:
     invalid: list[InvalidRecord] = field(default_factory=list)
     offsets: list[TopicPartition] = field(default_factory=list)
     oldest_ms: int = 2**62
+    moved_on: bool = False
 
 
 class ClusterState:
@@ -80,6 +82,7 @@ class ClusterState:
     def __init__(self, metrics: Metrics, log: Logger) -> None:
         self._metrics, self._log = metrics, log
         self.up = True
+        self.losses = 0
         metrics.broker_up.set(1)
 
     def on_error(self, error: KafkaError) -> None:
@@ -89,6 +92,7 @@ class ClusterState:
             self._log.debug("client error", error=error.str())
 
     def lost(self, why: str) -> None:
+        self.losses += 1
         if self.up:
             self.up = False
             self._metrics.broker_up.set(0)
@@ -132,6 +136,7 @@ class StreamRuntime:
         self._log = log
         self._partitions: dict[int, _Partition] = {}
         self._assigned = False
+        self._losses_seen = 0
         self._last_turn = clock.monotonic()
         self._next_lag = self._next_probe = 0.0
         self._scored = self._opened = self._evicted = 0
@@ -161,7 +166,7 @@ class StreamRuntime:
             KafkaException: fatal; to be started anew by a supervisor.
             Stopped: `stop` was set and the cluster did not answer in time.
         """
-        self._transactions.prepare()
+        self._transactions.renew()
         self._consumer.subscribe(
             [self._route.data_points],
             on_assign=self._on_assign,
@@ -221,6 +226,8 @@ class StreamRuntime:
                 assert offset is not None
                 if offset < partition.next_offset:
                     continue
+                if partition.committed < 0:
+                    partition.committed = offset
                 partition.next_offset = offset + 1
                 time_ms = message.timestamp()[1]
                 output.oldest_ms = min(output.oldest_ms, time_ms)
@@ -281,22 +288,51 @@ class StreamRuntime:
         )
 
     def _commit(self, output: _Output) -> None:
-        metrics = self._metrics
-        try:
-            with metrics.stage_seconds.labels("commit").time():
-                self._transactions.run(self._consumer, output.messages, output.offsets)
-        except TransactionAborted as aborted:
-            metrics.transactions.labels("aborted").inc()
-            self._log.warning("transaction aborted; reading the batch again", error=str(aborted))
-            self._start_over([offset.partition for offset in output.offsets])
-            return
-        metrics.transactions.labels("committed").inc()
-        metrics.latency_seconds.observe(max(self._clock.now() - output.oldest_ms / 1000.0, 0.0))
+        """Publish the batch, as often as it takes, unless it is no longer ours to publish."""
+        with self._metrics.stage_seconds.labels("commit").time():
+            while not self._try_commit(output):
+                if not self._still_at_start(output):
+                    self._start_over(output)
+                    return
+        for offset in output.offsets:
+            if (partition := self._partitions.get(offset.partition)) is not None:
+                partition.committed = offset.offset
+        self._metrics.transactions.labels("committed").inc()
+        self._metrics.latency_seconds.observe(max(self._clock.now() - output.oldest_ms / 1000.0, 0.0))
         self._count(output)
 
-    def _start_over(self, numbers: Sequence[int]) -> None:
+    def _try_commit(self, output: _Output) -> bool:
+        """False if the transaction was undone."""
+        if self._cluster.losses > self._losses_seen:
+            self._losses_seen = self._cluster.losses
+            self._transactions.renew()
+        try:
+            self._transactions.run(self._consumer, output.messages, output.offsets)
+        except TransactionAborted as aborted:
+            self._metrics.transactions.labels("aborted").inc()
+            self._log.warning("transaction aborted", error=str(aborted))
+            if aborted.moved_on:
+                output.moved_on = True
+            else:
+                self._transactions.renew()
+            return False
+        return True
+
+    def _still_at_start(self, output: _Output) -> bool:
+        """Whether the group's offsets stand where this batch begins: the same bytes may go out again."""
+        if output.moved_on:
+            return False
+        before = {o.partition: self._partitions[o.partition].committed for o in output.offsets}
+        committed = self._consumer.committed(
+            [TopicPartition(self._route.data_points, number) for number in before], timeout=30.0
+        )
+        return all(tp.offset == before[tp.partition] or tp.offset < 0 for tp in committed)
+
+    def _start_over(self, output: _Output) -> None:
         """Forget what the undone batch taught and go back to the committed offsets."""
-        owned = [TopicPartition(self._route.data_points, n) for n in numbers if n in self._partitions]
+        self._log.warning("reading again from the committed offsets")
+        numbers = [offset.partition for offset in output.offsets if offset.partition in self._partitions]
+        owned = [TopicPartition(self._route.data_points, number) for number in numbers]
         for committed in self._consumer.committed(owned, timeout=30.0):
             if committed.offset < 0:
                 committed.offset = OFFSET_BEGINNING

@@ -10,11 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from service.stream.dead_letters import Headers
 
 _CALL_TIMEOUT_S = 5.0
+
+# The group has moved on without us: whether the partitions are still ours only the next poll tells.
+_MOVED_ON = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
 
 
 class OutputMessage(NamedTuple):
@@ -28,7 +38,11 @@ class OutputMessage(NamedTuple):
 
 
 class TransactionAborted(Exception):  # noqa: N818 - the established name of the event
-    """The transaction was undone; the batch is to be read again from the committed offsets."""
+    """The transaction was undone; `moved_on` if because the consumer group did."""
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(error.str())
+        self.moved_on = error.code() in _MOVED_ON
 
 
 class Transactions:
@@ -37,12 +51,22 @@ class Transactions:
     `on_retry(error)` hears of every retriable failure; it may raise to give up (the service stops).
     """
 
-    def __init__(self, producer: Producer, on_retry: Callable[[KafkaException], None]) -> None:
-        self._producer = producer
+    def __init__(
+        self, make_producer: Callable[[], Producer], on_retry: Callable[[KafkaException], None]
+    ) -> None:
+        self._make_producer = make_producer
         self._on_retry = on_retry
+        self._producer: Producer | None = None
 
-    def prepare(self) -> None:
-        """Register the transactional id: a stray producer of the same id is fenced off from here on."""
+    def renew(self) -> None:
+        """Replace the producer by a new one of the same transactional id.
+
+        From here on a stray of that id is fenced off and an unfinished transaction of it is undone. To be
+        called at the start and after anything indefinite: a client that has seen its coordinator die was
+        observed to wait for ever, past its own timeout, in the next transaction.
+        """
+        self._producer = None
+        self._producer = self._make_producer()
         self._insist(self._producer.init_transactions)
 
     def run(
@@ -54,19 +78,22 @@ class Transactions:
             TransactionAborted: undone; nothing is visible.
             KafkaException: fatal.
         """
-        self._producer.begin_transaction()
+        producer = self._producer
+        assert producer is not None, "renewed before the first run"
+        producer.begin_transaction()
         try:
-            self._produce(messages)
-            self._send_offsets(consumer, offsets)
-            self._insist(self._producer.commit_transaction)
+            self._produce(producer, messages)
+            self._send_offsets(producer, consumer, offsets)
+            self._insist(producer.commit_transaction)
         except KafkaException as error:
             if not error.args[0].txn_requires_abort():
                 raise
-            self._insist(self._producer.abort_transaction)
-            raise TransactionAborted(error.args[0].str()) from error
+            self._insist(producer.abort_transaction)
+            raise TransactionAborted(error.args[0]) from error
 
-    def _produce(self, messages: Sequence[OutputMessage]) -> None:
-        produce, poll = self._producer.produce, self._producer.poll
+    @staticmethod
+    def _produce(producer: Producer, messages: Sequence[OutputMessage]) -> None:
+        produce, poll = producer.produce, producer.poll
         for topic, partition, key, value, headers in messages:
             while True:
                 try:
@@ -76,11 +103,13 @@ class Transactions:
                     poll(0.1)
         poll(0)
 
-    def _send_offsets(self, consumer: Consumer, offsets: Sequence[TopicPartition]) -> None:
+    def _send_offsets(
+        self, producer: Producer, consumer: Consumer, offsets: Sequence[TopicPartition]
+    ) -> None:
         def send(timeout: float) -> None:
             # The group's generation may change between tries, so the metadata is asked for each time.
             metadata = consumer.consumer_group_metadata()
-            self._producer.send_offsets_to_transaction(list(offsets), metadata, timeout)
+            producer.send_offsets_to_transaction(list(offsets), metadata, timeout)
 
         self._insist(send)
 

@@ -28,7 +28,9 @@ def _computed(number: float) -> str:
 def _sent(number: float) -> str:
     if not math.isfinite(number):
         return "null"
-    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+    if number.is_integer() and abs(number) < 1e15 and (number or math.copysign(1.0, number) > 0):
+        return str(int(number))
+    return repr(number)
 
 
 def _texts(members: Mapping[str, str]) -> str:

@@ -383,7 +383,7 @@ def test_too_many_waiting_alerts_leave_the_rest_in_kafka() -> None:
     source = session._source
     assert isinstance(source, MemorySource)
     assert source.paused
-    assert len(session._outbox) <= 2_000
+    assert len(session._outbox) <= 3_000
     bench.channel.script.clear()
     while bench.kafka.committed.get(0) != 5_000:
         session.turn(bench.stop)

@@ -112,6 +112,12 @@ def test_a_late_point_does_not_turn_time_back() -> None:
     assert Sums().place_all(points) == [FRESH, LATE, LATE]
 
 
+def test_a_point_without_a_time_of_its_own_counts_when_it_arrives() -> None:
+    points = [a_point("a", 5, timed=False), a_point("a", 5, timed=False), a_point("a", 3, timed=False)]
+    assert Sums().place_all(points) == [FRESH, FRESH, FRESH]
+    assert Sums().place_all([a_point("a", 5), a_point("a", 4, timed=False), a_point("a", 5)]) == [FRESH, FRESH, DUPLICATE]
+
+
 def test_an_id_seen_lately_is_a_duplicate_whatever_its_time() -> None:
     points = [
         a_point("a", 1, point_id="m1"),
@@ -253,7 +259,7 @@ class Model:
     def place(self, point: DataPoint) -> Arrival:
         numbers = dict(zip(point.names, point.values, strict=True))
         newest, points, sums = self.known.get(point.source_id, (-1, 0, {}))
-        if point.time_ms <= newest:
+        if point.timed and point.time_ms <= newest:
             return LATE if point.time_ms < newest else DUPLICATE
         if len({*sums, *numbers}) > self.max_values:
             return TOO_WIDE
@@ -261,7 +267,7 @@ class Model:
             del self.known[next(iter(self.known))]
         self.known.pop(point.source_id, None)
         added = {name: sums.get(name, 0.0) + numbers.get(name, 0.0) for name in [*sums, *numbers]}
-        self.known[point.source_id] = point.time_ms, points + 1, added
+        self.known[point.source_id] = max(newest, point.time_ms), points + 1, added
         return FRESH
 
 
@@ -271,6 +277,7 @@ some_points = st.lists(
         st.sampled_from("abcde"),
         st.integers(1, 30),
         st.dictionaries(st.sampled_from("uvwxyz"), st.integers(-9, 9).map(float), min_size=1, max_size=4),
+        timed=st.sampled_from([True, True, False]),
     ),
     max_size=60,
 )

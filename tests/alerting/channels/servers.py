@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
@@ -47,6 +47,7 @@ class HttpServer:
         self.script = list(script)
         self.default = default or Answer()
         self.requests: list[Request] = []
+        self.on_request: Callable[[], None] = lambda: None
         handler = type("Handler", (_Handler,), {"owner": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -81,6 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.owner.requests.append(Request(self.path, headers, body))
+        self.owner.on_request()
         answer = self.owner.script.pop(0) if self.owner.script else self.owner.default
         if answer.status:
             self._answer(answer)
