@@ -19,13 +19,12 @@ from service.cache import cache_dir
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def _source_digest() -> str:
-    """A name for this exact set of kernel sources.
+def _source_digest(root: Path) -> str:
+    """A name for the exact set of kernel sources in the package folder `root`.
 
     numba notices a change in a kernel's own file but not in a kernel that it calls from another file;
     a folder for each version of the whole set makes a stale mixture impossible.
     """
-    root = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
     rooms = ("wire", "history", "features", "detectors")
     for pattern in ("kernels.py", "decision.py", *(f"{room}/*.py" for room in rooms)):
@@ -36,7 +35,7 @@ def _source_digest() -> str:
 
 if "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]
-        cache_dir() / "kernels" / _source_digest()
+        cache_dir() / "kernels" / _source_digest(Path(__file__).parent)
     )
 
 

@@ -31,7 +31,9 @@ def a_point(
     )
 
 
-def series(values: Sequence[float] | Floats, source_id: str = "pump-7", name: str = "value") -> list[DataPoint]:
+def series(
+    values: Sequence[float] | Floats, source_id: str = "pump-7", name: str = "value"
+) -> list[DataPoint]:
     """One source with one value, a point every second."""
     return [a_point(source_id, i + 1, {name: float(x)}) for i, x in enumerate(values)]
 

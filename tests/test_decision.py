@@ -153,14 +153,20 @@ def test_a_restored_incident_goes_on() -> None:
 some_surprise = st.one_of(st.just(math.nan), st.floats(0, 2), st.floats(2.5, 7))
 
 
-@given(st.lists(some_surprise, min_size=1, max_size=60), st.lists(st.integers(0, 60), max_size=5), st.integers(1, 5))
+@given(
+    st.lists(some_surprise, min_size=1, max_size=60),
+    st.lists(st.integers(0, 60), max_size=5),
+    st.integers(1, 5),
+)
 def test_incidents_follow_the_plain_rules_for_any_batches(
     surprise: list[float], cuts: list[int], quiet: int
 ) -> None:
     decision = Decision(config(resolve_after_points=quiet))
     edges = sorted({0, len(surprise), *(c for c in cuts if c < len(surprise))})
     parts = [decide(decision, surprise[a:b], first_offset=a) for a, b in pairwise(edges)]
-    told = [(int(i), int(o)) for part in parts for i, o in zip(part.incident, part.incident_offset, strict=True)]
+    told = [
+        (int(i), int(o)) for part in parts for i, o in zip(part.incident, part.incident_offset, strict=True)
+    ]
 
     expected, opened, calm = [], -1, 0
     for offset, s in enumerate(surprise):
@@ -200,8 +206,8 @@ def test_budgets_are_read(text: object, per_point: float, per_day: float) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    [0, 0.0, -0.001, 0.11, 1, True, None, "", "two per day", "2 per year", "2 a day", "0 per day", "-1 per day",
-     "nan", "inf", math.nan, math.inf, [0.001], "2 per dayx", "per day"],
+    [0, 0.0, -0.001, 0.11, 1, True, None, "", "two per day", "2 per year", "2 a day", "0 per day",
+     "-1 per day", "nan", "inf", math.nan, math.inf, [0.001], "2 per dayx", "per day"],
 )  # fmt: skip
 def test_other_budgets_are_refused_with_what_was_given(text: object) -> None:
     with pytest.raises(ValueError, match="must be") as raised:

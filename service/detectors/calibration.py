@@ -145,7 +145,7 @@ def _levelled(gate: Floats, raw: float) -> float:
     for level in range(_LEVELS):
         high = max(gate[_QUANTILES + level], low + _LEAST_GAP)
         if raw < high:
-            return low_level + (raw - low) / (high - low) * (level + 2.0 - low_level)
+            return float(low_level + (raw - low) / (high - low) * (level + 2.0 - low_level))
         low, low_level = high, level + 2.0
     return float(low_level + (raw - low))
 

@@ -192,7 +192,9 @@ def test_a_restored_table_goes_on_as_if_never_stopped() -> None:
 
 def some_oddness(n: int = 2000) -> Floats:
     rng = np.random.default_rng(20)
-    oddness = np.column_stack([rng.exponential(size=n), 100 * rng.exponential(size=n), rng.normal(size=n) ** 2])
+    oddness = np.column_stack(
+        [rng.exponential(size=n), 100 * rng.exponential(size=n), rng.normal(size=n) ** 2]
+    )
     oddness[::7, 1] = np.nan
     return oddness
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, get_args
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_batches_of_any_size_give_the_same_bits(config: type[DetectorConfig], cu
     oddness, trained = whole(config)
     detector = quick(config)
     edges = [0, *sorted(cuts), 420]
-    parts = [run(detector, stream().part(a, b)) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [run(detector, stream().part(a, b)) for a, b in pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(parts), oddness)
     assert states_equal(detector, trained)
 
@@ -258,4 +259,4 @@ def test_senseless_fields_are_refused(config: type[DetectorConfig], wrong: dict[
 @every_config
 def test_a_configuration_cannot_be_changed(config: type[DetectorConfig]) -> None:
     with pytest.raises(ValidationError):
-        config().weight = 2.0
+        config().weight = 2.0  # type: ignore[misc]

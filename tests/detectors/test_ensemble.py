@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.detectors.base import AnomalyDetector, run
 from service.detectors.ensemble import EnsembleDetector, Strategy
-from service.detectors.registry import make_ensemble, EnsembleConfig
+from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.detectors.statistical import (
     DifferenceConfig,
     EwmaConfig,
@@ -25,7 +25,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def four() -> list[AnomalyDetector]:
-    return [StatisticalDetector(c) for c in (ZScoreConfig(), RobustZConfig(), EwmaConfig(), DifferenceConfig())]
+    return [
+        StatisticalDetector(c) for c in (ZScoreConfig(), RobustZConfig(), EwmaConfig(), DifferenceConfig())
+    ]
 
 
 surprise = st.one_of(st.just(math.nan), st.floats(0, 12), st.integers(0, 3).map(float))

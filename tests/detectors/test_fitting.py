@@ -90,6 +90,8 @@ def test_a_restored_schedule_goes_on_as_if_never_stopped(stop: int) -> None:
         {"sample": np.zeros((5, VECTOR_WIDTH)), "counts": np.array([60, 60])},
     ],
 )
-def test_a_state_of_another_configuration_is_refused(wrong: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]) -> None:
+def test_a_state_of_another_configuration_is_refused(
+    wrong: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
+) -> None:
     with pytest.raises(ValueError):
         FitSchedule(FittedConfig(sample_points=64)).restore(wrong)

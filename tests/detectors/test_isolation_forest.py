@@ -22,7 +22,7 @@ def uniform(rng: np.random.Generator, n: int) -> Floats:
 
 
 def clustered(rng: np.random.Generator, n: int) -> Floats:
-    return rng.normal(0, 0.05, (n, VECTOR_WIDTH)) + rng.choice([-0.5, 0.5], (n, 1))
+    return np.asarray(rng.normal(0, 0.05, (n, VECTOR_WIDTH)) + rng.choice([-0.5, 0.5], (n, 1)), np.float64)
 
 
 def tied(rng: np.random.Generator, n: int) -> Floats:
@@ -43,8 +43,12 @@ def test_scores_are_those_of_scikit_learn(make: object, trees: int, max_samples:
     past, probes = make(rng, points), np.vstack([make(rng, 500), uniform(rng, 500) * 2])
     detector = IsolationForestDetector(IsolationForestConfig(trees=trees, max_samples=max_samples, seed=3))
     detector.train(past)
-    theirs = IsolationForest(n_estimators=trees, max_samples=min(max_samples, points), random_state=3).fit(past)
-    np.testing.assert_allclose(detector.score(batch_of(probes)), -theirs.score_samples(probes), atol=1e-6, rtol=0)
+    theirs = IsolationForest(n_estimators=trees, max_samples=min(max_samples, points), random_state=3).fit(
+        past
+    )
+    np.testing.assert_allclose(
+        detector.score(batch_of(probes)), -theirs.score_samples(probes), atol=1e-6, rtol=0
+    )
     np.testing.assert_allclose(detector.score(batch_of(past)), -theirs.score_samples(past), atol=1e-6, rtol=0)
 
 

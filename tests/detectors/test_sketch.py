@@ -120,7 +120,9 @@ def test_a_stream_of_zeros_finds_zero_usual_and_anything_else_odd() -> None:
 
 
 many_streams = st.one_of(
-    st.tuples(st.sampled_from(["exponential", "gaussian", "heavy", "atoms", "mixture"]), st.integers(0, 10**6)),
+    st.tuples(
+        st.sampled_from(["exponential", "gaussian", "heavy", "atoms", "mixture"]), st.integers(0, 10**6)
+    ),
 )
 
 
@@ -146,7 +148,11 @@ def ladder(one: Sketch, values: Floats) -> Floats:
     """Ascending values, among them those of the stream and those around the tail's beginning."""
     edge = one.fit[sketch.EDGE]
     around = edge * np.array([1 - 1e-3, 1 - 1e-9, 1.0, 1 + 1e-9, 1 + 1e-3])
-    return np.sort(np.concatenate([[0.0], np.geomspace(1e-4, 1e5, 300), np.quantile(values, np.linspace(0, 1, 200)), around]))
+    return np.sort(
+        np.concatenate(
+            [[0.0], np.geomspace(1e-4, 1e5, 300), np.quantile(values, np.linspace(0, 1, 200)), around]
+        )
+    )
 
 
 @settings(max_examples=100)

@@ -69,7 +69,10 @@ def test_a_slow_drift_stands_out_in_the_smoothed_mean_before_it_does_in_a_value(
 
 
 def test_each_detector_reads_its_own_feature() -> None:
-    features = {config.type: StatisticalDetector(config).feature for config in (ZScoreConfig(), RobustZConfig(), EwmaConfig(), DifferenceConfig())}
+    features = {
+        config.type: StatisticalDetector(config).feature
+        for config in (ZScoreConfig(), RobustZConfig(), EwmaConfig(), DifferenceConfig())
+    }
     assert features == {
         "zscore": Feature.Z_SCORE,
         "robust_z": Feature.ROBUST_Z,

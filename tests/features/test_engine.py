@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -33,7 +34,9 @@ def test_nothing_is_said_of_a_value_before_its_minimal_history() -> None:
 
 def test_history_is_counted_for_each_value_alone() -> None:
     points = [a_point("a", i + 1, {"old": float(i % 3)}) for i in range(10)]
-    points += [a_point("b", i + 1, {"old": float(i % 3), "young": 1.0 if i > 6 else MISSING}) for i in range(10)]
+    points += [
+        a_point("b", i + 1, {"old": float(i % 3), "young": 1.0 if i > 6 else MISSING}) for i in range(10)
+    ]
     batch = Features(SHORT).of(points)
     old, young = batch.rows[-2], batch.rows[-1]
     assert np.isfinite(old).all()
@@ -126,7 +129,7 @@ def test_any_split_into_batches_gives_the_same_bits(cuts: list[int]) -> None:
     whole = Features(SHORT).of(points)
     features = Features(SHORT)
     edges = [0, *sorted(cuts), len(points)]
-    parts = [features.of(points[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [features.of(points[a:b]) for a, b in pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate([p.rows for p in parts]), whole.rows)
     np.testing.assert_array_equal(np.concatenate([p.vectors for p in parts]), whole.vectors)
     np.testing.assert_array_equal(np.concatenate([p.has_history for p in parts]), whole.has_history)

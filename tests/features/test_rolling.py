@@ -99,7 +99,7 @@ def test_the_median_absolute_deviation_is_that_of_numpy(
 
 
 def assert_moments(state: Rolling, tail: Floats, rel: float) -> None:
-    """Mean and standard deviation of numpy, to a share of the largest number that is or has just been in play."""
+    """Mean and spread are those of numpy, to a share of the largest number in the window."""
     size = float(np.abs(tail).max())
     spread = float(np.sqrt(((tail - tail.mean()) ** 2).sum()))
     assert abs(state.mean - float(tail.mean())) <= rel * size + 1e-300

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -115,7 +116,11 @@ def test_a_late_point_does_not_turn_time_back() -> None:
 def test_a_point_without_a_time_of_its_own_counts_when_it_arrives() -> None:
     points = [a_point("a", 5, timed=False), a_point("a", 5, timed=False), a_point("a", 3, timed=False)]
     assert Sums().place_all(points) == [FRESH, FRESH, FRESH]
-    assert Sums().place_all([a_point("a", 5), a_point("a", 4, timed=False), a_point("a", 5)]) == [FRESH, FRESH, DUPLICATE]
+    assert Sums().place_all([a_point("a", 5), a_point("a", 4, timed=False), a_point("a", 5)]) == [
+        FRESH,
+        FRESH,
+        DUPLICATE,
+    ]
 
 
 def test_an_id_seen_lately_is_a_duplicate_whatever_its_time() -> None:
@@ -156,7 +161,12 @@ def test_a_new_name_gets_a_row_and_the_others_keep_their_history() -> None:
 
 def test_placement_stops_before_a_source_moves_that_it_has_placed() -> None:
     sums = Sums()
-    points = [a_point("a", 1, {"x": 1.0}), a_point("b", 1), a_point("a", 2, {"x": 2.0, "y": 3.0}), a_point("b", 2)]
+    points = [
+        a_point("a", 1, {"x": 1.0}),
+        a_point("b", 1),
+        a_point("a", 2, {"x": 2.0, "y": 3.0}),
+        a_point("b", 2),
+    ]
     assert sums.place(points).stop == 2
     assert sums.place(points, 2).stop == 4
     assert sums.of("a") == (2, {"x": 3.0, "y": 3.0})
@@ -289,7 +299,7 @@ def test_any_sequence_in_any_batches_gives_what_one_by_one_would(
 ) -> None:
     sums, model = Sums(max_sources, max_values), Model(max_sources, max_values)
     edges = [0, *sorted(cuts), len(points)]
-    arrival = [code for a, b in zip(edges, edges[1:], strict=False) for code in sums.place_all(points[a:b])]
+    arrival = [code for a, b in pairwise(edges) for code in sums.place_all(points[a:b])]
     assert arrival == [model.place(point) for point in points]
     assert len(sums.sources) == len(model.known)
     for source_id, (_, count, expected) in model.known.items():

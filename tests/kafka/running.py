@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -162,7 +162,8 @@ def published(settings: Settings, role: str) -> list[Message]:
 
 
 def headers(message: Message) -> dict[str, str]:
-    return {name: bytes(value or b"").decode(errors="replace") for name, value in message.headers() or ()}  # type: ignore[misc, arg-type]
+    found = cast(list[tuple[str, bytes | None]], message.headers() or [])
+    return {name: (value or b"").decode(errors="replace") for name, value in found}
 
 
 def input_offsets(messages: list[Message]) -> list[tuple[int, int]]:

@@ -14,7 +14,9 @@ from service.wire.timestamps import MAX_TIME_MS, format_rfc3339, parse_rfc3339
 
 texts = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
-    st.sampled_from(['"', "\\", '\\"}', "</script>", "\u2028\u2029", "\x00\x1f\x7f", "pump 7 ü 水 🚰", "", "null"]),
+    st.sampled_from(
+        ['"', "\\", '\\"}', "</script>", "\u2028\u2029", "\x00\x1f\x7f", "pump 7 ü 水 🚰", "", "null"]
+    ),
 )
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 sent = st.one_of(st.just(math.nan), numbers, st.integers(-(10**18), 10**18).map(float))
@@ -108,7 +110,11 @@ def test_a_scored_result_reads_back_as_it_was_given(
             point_id,
         )
     )
-    assert (document["sourceId"], document["status"], document["isAnomaly"]) == (source_id, "scored", is_anomaly)
+    assert (document["sourceId"], document["status"], document["isAnomaly"]) == (
+        source_id,
+        "scored",
+        is_anomaly,
+    )
     assert document["timestamp"] == format_rfc3339(time_ms)
     assert document["score"] == rounded(score)
     assert (document["severity"], document.get("incident")) == (severity, incident)
@@ -209,7 +215,9 @@ def test_an_anomaly_record_is_what_its_readers_parse(
 
 def test_the_same_values_give_the_same_bytes() -> None:
     def body() -> bytes:
-        return scored_result("a", 1, 0.5, True, "low", "opened", [("v", 1.5, [2.0])], ["mean"], [("d", 0.1)], "why")
+        return scored_result(
+            "a", 1, 0.5, True, "low", "opened", [("v", 1.5, [2.0])], ["mean"], [("d", 0.1)], "why"
+        )
 
     assert body() == body()
     assert body() == (
