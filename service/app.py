@@ -27,7 +27,9 @@ from service.settings import Settings
 from service.stream import topics
 from service.stream.alert_topics import build_workers
 from service.stream.clients import make_consumer, make_producer
-from service.stream.runtime import ClusterState, Stopped, StreamRuntime, route_of
+from service.stream.cluster import ClusterState
+from service.stream.output import Route
+from service.stream.runtime import Stopped, StreamRuntime
 from service.stream.transaction import Transactions
 from service.wire.data_point import DataPoint
 
@@ -171,7 +173,7 @@ class Service:
                 lambda: make_producer(settings.kafka, worker, cluster.on_error), self._on_retry(cluster)
             ),
             make_pipeline=lambda partition: self._pipeline(partition, model),
-            route=route_of({role: settings.topics.name(role) for role in partitions}, partitions),
+            route=Route.of({role: settings.topics.name(role) for role in partitions}, partitions),
             config=settings.stream,
             limits=settings.input,
             publish=settings.publish,

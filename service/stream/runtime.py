@@ -7,102 +7,40 @@ meet one.
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from service.clock import Clock
 from service.logs import Logger
 from service.metrics import Metrics
-from service.pipeline import DetectionPipeline, Outcome, Record
-from service.stream import dead_letters
+from service.pipeline import DetectionPipeline, Record
+from service.stream.cluster import ClusterState
 from service.stream.config import StreamConfig
-from service.stream.dead_letters import Headers
-from service.stream.transaction import OutputMessage, TransactionAborted, Transactions
+from service.stream.output import Output, Publish, Publisher, Route, headers_of
+from service.stream.tally import Tally
+from service.stream.transaction import TransactionAborted, Transactions
 from service.wire.data_point import InvalidRecord
 from service.wire.decode import InputLimits, decode
 
-_LAG_EVERY_S = 2.0
+_OBSERVE_EVERY_S = 2.0
 _PROBE_EVERY_S = 1.0
 _STALLED_AFTER_S = 60.0
-_PASSED_THROUGH = frozenset({"traceparent", "tracestate"})
-
-Publish = Literal["all", "anomalies", "none"]
+_ASK_S = 30.0  # for a question to the cluster
 
 
 class Stopped(Exception):  # noqa: N818 - not a failure: asked to stop, and done waiting
     """The service was asked to stop and the cluster did not answer in the time left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where output goes: the topics, and whether each has as many partitions as the input.
-
-    Where it has, a message keeps its input's partition, which costs less than hashing the key and
-    keeps a source's order whoever produced it.
-    """
-
-    data_points: str
-    results: str
-    anomalies: str
-    dead_letters: str
-    same_partitions: frozenset[str]
-
-    def partition(self, topic: str, input_partition: int) -> int:
-        return input_partition if topic in self.same_partitions else -1
-
-
 @dataclass(slots=True)
 class _Partition:
-    """One assigned partition: its pipeline and the next offset to take."""
+    """One assigned partition: its pipeline, the next offset to take, and where the group stands."""
 
     pipeline: DetectionPipeline
     next_offset: int = -1
     committed: int = -1
-
-
-@dataclass(slots=True)
-class _Output:
-    """What a batch publishes and what it counts."""
-
-    messages: list[OutputMessage] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-    invalid: list[InvalidRecord] = field(default_factory=list)
-    offsets: list[TopicPartition] = field(default_factory=list)
-    oldest_ms: int = 2**62
-    moved_on: bool = False
-
-
-class ClusterState:
-    """Whether the cluster answers; says each change once, hears of it from client callbacks."""
-
-    def __init__(self, metrics: Metrics, log: Logger) -> None:
-        self._metrics, self._log = metrics, log
-        self.up = True
-        self.losses = 0
-        metrics.broker_up.set(1)
-
-    def on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the library's own name for it
-            self.lost(error.str())
-        else:
-            self._log.debug("client error", error=error.str())
-
-    def lost(self, why: str) -> None:
-        self.losses += 1
-        if self.up:
-            self.up = False
-            self._metrics.broker_up.set(0)
-            self._log.warning("Kafka does not answer; trying until it does", error=why)
-
-    def back(self) -> None:
-        if not self.up:
-            self.up = True
-            self._metrics.broker_up.set(1)
-            self._log.info("Kafka answers again")
 
 
 class StreamRuntime:
@@ -115,9 +53,9 @@ class StreamRuntime:
         transactions: Transactions,
         make_pipeline: Callable[[int], DetectionPipeline],
         route: Route,
+        publish: Publish,
         config: StreamConfig,
         limits: InputLimits,
-        publish: Publish,
         cluster: ClusterState,
         metrics: Metrics,
         clock: Clock,
@@ -126,20 +64,20 @@ class StreamRuntime:
         self._consumer = consumer
         self._transactions = transactions
         self._make_pipeline = make_pipeline
-        self._route = route
+        self._topic = route.data_points
+        self._publisher = Publisher(route, publish)
         self._config = config
         self._limits = limits
-        self._publish = publish
         self._cluster = cluster
         self._metrics = metrics
+        self._tally = Tally(metrics)
         self._clock = clock
         self._log = log
         self._partitions: dict[int, _Partition] = {}
         self._assigned = False
         self._losses_seen = 0
         self._last_turn = clock.monotonic()
-        self._next_lag = self._next_probe = 0.0
-        self._scored = self._opened = self._evicted = 0
+        self._next_observation = self._next_probe = 0.0
 
     # What health checks ask, from another thread.
 
@@ -150,7 +88,7 @@ class StreamRuntime:
 
     @property
     def ready(self) -> bool:
-        """Partitions are assigned and the cluster answers."""
+        """The group has given out partitions (perhaps none to us) and the cluster answers."""
         return self._assigned and self._cluster.up
 
     def still_turning(self) -> None:
@@ -168,10 +106,7 @@ class StreamRuntime:
         """
         self._transactions.renew()
         self._consumer.subscribe(
-            [self._route.data_points],
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
         try:
             while not stop.is_set():
@@ -181,17 +116,17 @@ class StreamRuntime:
             self._consumer.close()
 
     def turn(self) -> None:
-        """One turn: 1. poll 2. decode and score 3. publish and commit 4. count."""
+        """One turn: 1. poll 2. decode and score 3. publish and commit 4. observe."""
         self.still_turning()
         messages = self._consumer.consume(self._config.max_batch_records, self._config.max_wait)
         if messages:
-            self._cluster.back()
             output = self._process(messages)
             if output.offsets:
+                self._cluster.back()
                 self._commit(output)
         self._observe()
 
-    def _process(self, messages: Sequence[Message]) -> _Output:
+    def _process(self, messages: Sequence[Message]) -> Output:
         by_partition: dict[int, list[Message]] = {}
         for message in messages:
             if (error := message.error()) is not None:
@@ -200,7 +135,7 @@ class StreamRuntime:
             number = message.partition()
             assert number is not None
             by_partition.setdefault(number, []).append(message)
-        output = _Output()
+        output = Output()
         for number, records in by_partition.items():
             partition = self._partitions.get(number)
             if partition is not None:  # otherwise it was revoked while the records were on their way
@@ -213,9 +148,7 @@ class StreamRuntime:
         elif error.fatal() or not error.retriable():
             raise KafkaException(error)
 
-    def _score(
-        self, partition: _Partition, number: int, messages: Sequence[Message], output: _Output
-    ) -> None:
+    def _score(self, partition: _Partition, number: int, messages: Sequence[Message], output: Output) -> None:
         """Decode and score one partition's messages; outputs stand in input order."""
         seconds = self._metrics.stage_seconds
         taken: list[Message] = []
@@ -231,78 +164,37 @@ class StreamRuntime:
                 partition.next_offset = offset + 1
                 time_ms = message.timestamp()[1]
                 output.oldest_ms = min(output.oldest_ms, time_ms)
-                content = decode(message.value(), message.key(), _headers(message), time_ms, self._limits)
+                content = decode(message.value(), message.key(), headers_of(message), time_ms, self._limits)
                 taken.append(message)
-                if isinstance(content, InvalidRecord):
-                    read.append(content)
-                else:
-                    read.append(Record(content, offset, time_ms))
+                invalid = isinstance(content, InvalidRecord)
+                read.append(content if invalid else Record(content, offset, time_ms))
         with seconds.labels("score").time():
             records = [record for record in read if isinstance(record, Record)]
             outcomes = iter(partition.pipeline.process_batch(records))
         with seconds.labels("encode").time():
+            model = partition.pipeline.model_version.encode()
             for message, item in zip(taken, read, strict=True):
                 if isinstance(item, InvalidRecord):
-                    output.invalid.append(item)
-                    output.messages.append(self._dead_letter(message, number, item))
+                    self._publisher.dead_letter(output, message, number, item)
                 else:
-                    outcome = next(outcomes)
-                    output.outcomes.append(outcome)
-                    self._publish_outcome(message, number, outcome, output.messages, partition.pipeline)
-        output.offsets.append(TopicPartition(self._route.data_points, number, partition.next_offset))
+                    self._publisher.outcome(output, message, number, next(outcomes), model)
+        output.offsets.append(TopicPartition(self._topic, number, partition.next_offset))
 
-    def _publish_outcome(
-        self,
-        message: Message,
-        number: int,
-        outcome: Outcome,
-        messages: list[OutputMessage],
-        pipeline: DetectionPipeline,
-    ) -> None:
-        if self._publish == "none" and outcome.anomaly is None:
-            return
-        route = self._route
-        key = outcome.source_id.encode()
-        headers = self._provenance(message, number)
-        headers.append(("x-model", pipeline.model_version.encode()))
-        headers += [header for header in _headers(message) or () if header[0] in _PASSED_THROUGH]
-        if self._publish == "all" or (self._publish == "anomalies" and outcome.is_anomaly):
-            partition = route.partition(route.results, number)
-            messages.append(OutputMessage(route.results, partition, key, outcome.result, headers))
-        if outcome.anomaly is not None:
-            partition = route.partition(route.anomalies, number)
-            messages.append(OutputMessage(route.anomalies, partition, key, outcome.anomaly, headers))
+    # Committing.
 
-    def _provenance(self, message: Message, number: int) -> Headers:
-        return [
-            ("x-in-topic", self._route.data_points.encode()),
-            ("x-in-partition", b"%d" % number),
-            ("x-in-offset", b"%d" % (message.offset() or 0)),
-        ]
-
-    def _dead_letter(self, message: Message, number: int, invalid: InvalidRecord) -> OutputMessage:
-        headers = dead_letters.headers(invalid, _headers(message), self._provenance(message, number))
-        topic = self._route.dead_letters
-        return OutputMessage(
-            topic, self._route.partition(topic, number), message.key(), message.value(), headers
-        )
-
-    def _commit(self, output: _Output) -> None:
+    def _commit(self, output: Output) -> None:
         """Publish the batch, as often as it takes, unless it is no longer ours to publish."""
         with self._metrics.stage_seconds.labels("commit").time():
-            while not self._try_commit(output):
-                if not self._still_at_start(output):
+            while (aborted := self._try_commit(output)) is not None:
+                if aborted.moved_on or not self._still_at_start(output):
                     self._start_over(output)
                     return
         for offset in output.offsets:
-            if (partition := self._partitions.get(offset.partition)) is not None:
-                partition.committed = offset.offset
-        self._metrics.transactions.labels("committed").inc()
-        self._metrics.latency_seconds.observe(max(self._clock.now() - output.oldest_ms / 1000.0, 0.0))
-        self._count(output)
+            self._partitions[offset.partition].committed = offset.offset
+        self._tally.committed(output, self._clock.now())
 
-    def _try_commit(self, output: _Output) -> bool:
-        """False if the transaction was undone."""
+    def _try_commit(self, output: Output) -> TransactionAborted | None:
+        """`None` once the batch is committed, otherwise why it was undone."""
         if self._cluster.losses > self._losses_seen:
             self._losses_seen = self._cluster.losses
             self._transactions.renew()
@@ -311,78 +203,54 @@ class StreamRuntime:
         except TransactionAborted as aborted:
             self._metrics.transactions.labels("aborted").inc()
             self._log.warning("transaction aborted", error=str(aborted))
-            if aborted.moved_on:
-                output.moved_on = True
-            else:
-                self._transactions.renew()
-            return False
-        return True
+            self._transactions.renew()
+            return aborted
+        return None
 
-    def _still_at_start(self, output: _Output) -> bool:
+    def _still_at_start(self, output: Output) -> bool:
         """Whether the group's offsets stand where this batch begins: the same bytes may go out again."""
-        if output.moved_on:
-            return False
-        before = {o.partition: self._partitions[o.partition].committed for o in output.offsets}
-        committed = self._consumer.committed(
-            [TopicPartition(self._route.data_points, number) for number in before], timeout=30.0
+        return all(
+            tp.offset < 0 or tp.offset == self._partitions[tp.partition].committed
+            for tp in self._committed([offset.partition for offset in output.offsets])
         )
-        return all(tp.offset == before[tp.partition] or tp.offset < 0 for tp in committed)
 
-    def _start_over(self, output: _Output) -> None:
+    def _committed(self, numbers: Sequence[int]) -> list[TopicPartition]:
+        partitions = [TopicPartition(self._topic, number) for number in numbers]
+        return self._consumer.committed(partitions, timeout=_ASK_S)
+
+    def _start_over(self, output: Output) -> None:
         """Forget what the undone batch taught and go back to the committed offsets."""
         self._log.warning("reading again from the committed offsets")
-        numbers = [offset.partition for offset in output.offsets if offset.partition in self._partitions]
-        owned = [TopicPartition(self._route.data_points, number) for number in numbers]
-        for committed in self._consumer.committed(owned, timeout=30.0):
+        for committed in self._committed([offset.partition for offset in output.offsets]):
             if committed.offset < 0:
                 committed.offset = OFFSET_BEGINNING
             self._partitions[committed.partition] = _Partition(self._make_pipeline(committed.partition))
             self._consumer.seek(committed)
 
-    # Counting.
-
-    def _count(self, output: _Output) -> None:
-        metrics = self._metrics
-        metrics.batch_size.observe(len(output.outcomes) + len(output.invalid))
-        for status, n in Counter(o.status for o in output.outcomes).items():
-            metrics.points.labels(status).inc(n)
-            self._scored += n if status == "scored" else 0
-        for reason, n in Counter(i.reason for i in output.invalid).items():
-            metrics.dead_letters.labels(str(reason)).inc(n)
-        told = [o for o in output.outcomes if o.anomaly is not None]
-        for severity, n in Counter(o.severity for o in told).items():
-            metrics.anomalies.labels(severity).inc(n)
-        for change, n in Counter(o.incident for o in told if o.incident).items():
-            metrics.incidents.labels(change).inc(n)
-            self._opened += n if change == "opened" else 0
-        if self._scored:
-            metrics.alarm_rate.set(self._opened / self._scored)
+    # Observing.
 
     def _observe(self) -> None:
-        """Every few seconds: lag, sizes; while the cluster is away, whether it is back."""
+        """Every few seconds lag and sizes; while the cluster is away, whether it is back."""
         now = self._clock.monotonic()
         if not self._cluster.up and now >= self._next_probe:
             self._next_probe = now + _PROBE_EVERY_S
             self._probe()
-        if now < self._next_lag:
-            return
-        self._next_lag = now + _LAG_EVERY_S
-        metrics = self._metrics
-        pipelines = [p.pipeline for p in self._partitions.values()]
-        metrics.sources.set(sum(len(p.sources) for p in pipelines))
-        metrics.state_bytes.set(sum(p.state_bytes for p in pipelines))
-        evicted = sum(p.sources.evicted for p in pipelines)
-        metrics.sources_evicted.inc(max(evicted - self._evicted, 0))
-        self._evicted = evicted
+        if now >= self._next_observation:
+            self._next_observation = now + _OBSERVE_EVERY_S
+            self._tally.sizes({number: p.pipeline for number, p in self._partitions.items()})
+            self._tally.lag(self._lag())
+
+    def _lag(self) -> dict[int, int]:
+        lag = {}
         for number, partition in self._partitions.items():
-            tp = TopicPartition(self._route.data_points, number)
-            _, high = self._consumer.get_watermark_offsets(tp, cached=True)
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), cached=True)
             if high >= 0 and partition.next_offset >= 0:
-                metrics.consumer_lag.labels(str(number)).set(max(high - partition.next_offset, 0))
+                lag[number] = max(high - partition.next_offset, 0)
+        return lag
 
     def _probe(self) -> None:
         try:
-            self._consumer.list_topics(self._route.data_points, timeout=0.5)
+            self._consumer.list_topics(self._topic, timeout=0.5)
         except KafkaException:
             return
         self._cluster.back()
@@ -405,25 +273,6 @@ class StreamRuntime:
         self._log.warning("partitions lost", partitions=sorted(tp.partition for tp in lost))
 
     def _drop(self, partitions: Sequence[TopicPartition]) -> None:
+        self._tally.dropped([tp.partition for tp in partitions])
         for tp in partitions:
-            gone = self._partitions.pop(tp.partition, None)
-            if gone is not None:
-                self._evicted -= gone.pipeline.sources.evicted
-                self._metrics.consumer_lag.labels(str(tp.partition)).set(0)
-
-
-def _headers(message: Message) -> Headers | None:
-    """The record's headers as the client gives them when reading: a list of names and bytes."""
-    return cast(Headers | None, message.headers())
-
-
-def route_of(names: Mapping[str, str], partitions: Mapping[str, int]) -> Route:
-    """The route for topic names and partition counts by role."""
-    same = {names[role] for role in names if partitions[role] == partitions["data_points"]}
-    return Route(
-        names["data_points"],
-        names["detection_results"],
-        names["anomalies"],
-        names["dead_letters"],
-        frozenset(same),
-    )
+            self._partitions.pop(tp.partition, None)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from service.stream.dead_letters import Headers
+Headers = list[tuple[str, bytes]]
 
 _CALL_TIMEOUT_S = 5.0
 

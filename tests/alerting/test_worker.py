@@ -24,6 +24,7 @@ class Bench:
         self.kafka = MemoryKafka(self.clock)
         self.metrics = Metrics()
         self.faults = 0
+        self.heals_when_opened = False
         self.worker = ChannelWorker(
             channel, AlertingConfig(), self._open, metrics=self.metrics, clock=self.clock, random=Random(3)
         )
@@ -32,6 +33,8 @@ class Bench:
         if self.faults:
             self.faults -= 1
             raise OSError("no broker")
+        if self.heals_when_opened:
+            self.kafka.flush_fails = False
         return self.kafka.open()
 
     def restarts(self) -> float:
@@ -67,15 +70,9 @@ def test_a_failing_log_starts_the_channel_anew_without_sending_twice() -> None:
     bench.kafka.flush_fails = True
     bench.kafka.publish(record("a1"))
 
-    def heal(alert: Alert) -> None:
+    def heal(_: Alert) -> None:
         # The flush after this alert fails once; the next session finds the log mended.
-        original = bench._open
-
-        def mended() -> Ports:
-            bench.kafka.flush_fails = False
-            return original()
-
-        bench.worker._open_ports = mended
+        bench.heals_when_opened = True
 
     channel.before = heal
     stop_when(bench, lambda: bool(bench.kafka.log))

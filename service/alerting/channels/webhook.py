@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -43,6 +43,7 @@ _OWN_HEADERS = {
     "transfer-encoding",
     "connection",
 }
+Resolver = Callable[[str, int], Sequence[Address]]
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]{0,4000}")
 
@@ -91,11 +92,14 @@ class WebhookConfig(ChannelSettings):
 class WebhookChannel(AlertChannel):
     """Posts the anomaly record as it was published, with the alert's id."""
 
-    def __init__(self, name: str, config: WebhookConfig, clock: Clock | None = None) -> None:
+    def __init__(
+        self, name: str, config: WebhookConfig, clock: Clock | None = None, resolver: Resolver = resolve
+    ) -> None:
         import httpx
 
         super().__init__(name)
         self._config = config
+        self._resolve = resolver
         self._clock = clock or SystemClock()
         self._url = httpx.URL(config.url.get_secret_value())
         self._port = self._url.port or (443 if self._url.scheme == "https" else 80)
@@ -129,7 +133,7 @@ class WebhookChannel(AlertChannel):
 
     def _addresses(self) -> Sequence[Address]:
         try:
-            addresses = resolve(self._url.host, self._port)
+            addresses = self._resolve(self._url.host, self._port)
         except OSError as error:
             raise RetryableError("dns", error.strerror or "") from None
         if not self._config.allow_private and not all(map(is_public, addresses)):

@@ -23,6 +23,11 @@ def config(**members: Any) -> WebhookConfig:
     return WebhookConfig.model_validate({"type": "webhook", **members})
 
 
+def names(*addresses: str) -> webhook.Resolver:
+    """A resolver that answers so for every name."""
+    return lambda _host, _port: [ip_address(address) for address in addresses]
+
+
 def test_the_record_is_posted_as_it_was_published() -> None:
     with HttpServer() as server:
         channel = WebhookChannel("hook", config(url=f"{server.url}/in?x=1", allow_private=True))
@@ -83,11 +88,9 @@ def test_a_target_inside_our_own_network_is_refused(host: str) -> None:
         assert server.requests == []
 
 
-def test_a_name_that_leads_inside_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        webhook, "resolve", lambda _host, _port: [ip_address("8.8.8.8"), ip_address("10.0.0.1")]
-    )
-    channel = WebhookChannel("hook", config(url="https://hook.example/"))
+def test_a_name_that_leads_inside_is_final() -> None:
+    resolver = names("8.8.8.8", "10.0.0.1")
+    channel = WebhookChannel("hook", config(url="https://hook.example/"), resolver=resolver)
     with pytest.raises(FinalError) as raised:
         channel.send(Alert.of(anomaly()))
     channel.close()
@@ -95,19 +98,21 @@ def test_a_name_that_leads_inside_is_final(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_checked_address_is_used_and_the_certificate_is_the_names(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch
+    authority: Authority,
 ) -> None:
     # The first address does not answer (nobody listens there), the second one does.
-    monkeypatch.setattr(
-        webhook, "resolve", lambda _host, _port: [ip_address("127.9.9.9"), ip_address("127.0.0.1")]
-    )
+    resolver = names("127.9.9.9", "127.0.0.1")
     with HttpServer().secure(authority.server) as server:
         members = {"allow_private": True, "ca_file": str(authority.ca_file)}
-        channel = WebhookChannel("hook", config(url=f"https://hook.example:{server.port}/", **members))
+        channel = WebhookChannel(
+            "hook", config(url=f"https://hook.example:{server.port}/", **members), resolver=resolver
+        )
         channel.send(Alert.of(anomaly()))
         channel.close()
         assert server.requests[0].headers["host"] == f"hook.example:{server.port}"
-        other = WebhookChannel("hook", config(url=f"https://other.example:{server.port}/", **members))
+        other = WebhookChannel(
+            "hook", config(url=f"https://other.example:{server.port}/", **members), resolver=resolver
+        )
         with pytest.raises(RetryableError):
             other.send(Alert.of(anomaly()))
         other.close()

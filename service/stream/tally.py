@@ -1,0 +1,57 @@
+"""What the loop counts: batches as they are committed, and every few seconds lag and sizes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from service.metrics import Metrics
+from service.pipeline import DetectionPipeline
+from service.stream.output import Output
+
+
+class Tally:
+    """Turns batches and pipelines into metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._scored = self._opened = 0
+        self._evicted: dict[int, int] = {}
+
+    def committed(self, output: Output, now: float) -> None:
+        """A batch is visible since `now`, in epoch seconds."""
+        metrics = self._metrics
+        metrics.transactions.labels("committed").inc()
+        metrics.latency_seconds.observe(max(now - output.oldest_ms / 1000.0, 0.0))
+        metrics.batch_size.observe(len(output.outcomes) + len(output.invalid))
+        for status, n in Counter(o.status for o in output.outcomes).items():
+            metrics.points.labels(status).inc(n)
+            self._scored += n if status == "scored" else 0
+        for reason, n in Counter(i.reason for i in output.invalid).items():
+            metrics.dead_letters.labels(str(reason)).inc(n)
+        told = [o for o in output.outcomes if o.anomaly is not None]
+        for severity, n in Counter(o.severity for o in told).items():
+            metrics.anomalies.labels(severity).inc(n)
+        for change, n in Counter(o.incident for o in told if o.incident).items():
+            metrics.incidents.labels(change).inc(n)
+            self._opened += n if change == "opened" else 0
+        if self._scored:
+            metrics.alarm_rate.set(self._opened / self._scored)
+
+    def lag(self, by_partition: Mapping[int, int]) -> None:
+        for number, records in by_partition.items():
+            self._metrics.consumer_lag.labels(str(number)).set(records)
+
+    def sizes(self, pipelines: Mapping[int, DetectionPipeline]) -> None:
+        metrics = self._metrics
+        metrics.sources.set(sum(len(p.sources) for p in pipelines.values()))
+        metrics.state_bytes.set(sum(p.state_bytes for p in pipelines.values()))
+        for number, pipeline in pipelines.items():
+            metrics.sources_evicted.inc(pipeline.sources.evicted - self._evicted.get(number, 0))
+            self._evicted[number] = pipeline.sources.evicted
+
+    def dropped(self, numbers: Collection[int]) -> None:
+        """These partitions are no longer ours."""
+        for number in numbers:
+            self._evicted.pop(number, None)
+            self._metrics.consumer_lag.labels(str(number)).set(0)
