@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Literal
 
 import numpy as np
-from confluent_kafka import KafkaException
 
 from service import __version__, logs
 from service.alerting.worker import ChannelWorker
@@ -191,18 +190,16 @@ class Service:
             runtime.run(self._stop)
         except Stopped:
             _log.warning("stopped while Kafka was away; the batch in flight will be read again")
-        except KafkaException as error:
-            raise AnomalydError(f"Kafka: {error.args[0].str()} ({error.args[0].name()})") from error
 
     def _pipeline(self, partition: int, model: Model | None) -> DetectionPipeline:
         topic = self._settings.topics.name("data_points")
         return DetectionPipeline(self._settings.detection, topic=topic, partition=partition, model=model)
 
-    def _on_retry(self, cluster: ClusterState) -> Callable[[KafkaException], None]:
+    def _on_retry(self, cluster: ClusterState) -> Callable[[str], None]:
         """Told of each retriable failure of a transaction; gives up only when the service is to stop."""
 
-        def waited(error: KafkaException) -> None:
-            cluster.lost(error.args[0].str())
+        def waited(error: str) -> None:
+            cluster.lost(error)
             if self._runtime is not None:
                 self._runtime.still_turning()
             stopping_s = self._clock.monotonic() - self._stopped_at

@@ -252,8 +252,7 @@ class DetectionPipeline:
     ) -> Outcome:
         score = columns.score[j]
         if math.isnan(score):
-            known = scored.features.has_history[j]
-            return _unscored(point, "skipped", "detectors_not_trained" if known else "insufficient_history")
+            return _unscored(point, "skipped", _why_unscored(point, bool(scored.features.has_history[j])))
         severity = _SEVERITIES[columns.severity[j]]
         incident = _INCIDENTS[columns.incident[j]]
         told, anomaly = None, None
@@ -314,6 +313,12 @@ class DetectionPipeline:
             self.model_version,
         )
         return told, body
+
+
+def _why_unscored(point: DataPoint, has_history: bool) -> str:
+    if has_history:
+        return "detectors_not_trained"
+    return "no_values" if all(map(math.isnan, point.values)) else "insufficient_history"
 
 
 def _unscored(point: DataPoint, status: str, reason: str | None = None) -> Outcome:

@@ -24,7 +24,8 @@ _SECRET_WORDS = ("password", "token", "secret", "key", "url")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Pydantic takes the hiding from the outermost model: a secret must show in no error.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class WorkerConfig(_Section):

@@ -145,7 +145,7 @@ class _Demo:
                 return
             console.print(
                 f"[bold]Apache Kafka[/] at {bootstrap}, metrics at {service.url}/metrics. Data flows: "
-                f"this machine every second, {len(self._fleet.source_ids)} simulated pumps faster than real time.",
+                f"this machine every second, {len(self._fleet.source_ids)} pumps faster than real time.",
                 highlight=False,
             )
             if self._stay:

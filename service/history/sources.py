@@ -53,7 +53,8 @@ class _Source:
     slot: int
     names: tuple[str, ...]
     first_series: int
-    newest_ms: int
+    rows: int  # length of its block; more than it has names where it was widened
+    newest_ms: int  # latest timestamp of its own that a point of the source had
     touched: int  # number of the last `place` call that gave this source a row
     recent_ids: list[int]
 
@@ -144,15 +145,18 @@ class Sources:
                     arrival[i - start] = verdict
                     continue
                 if names != source.names and not set(names) <= set(source.names):
-                    if len(set(names) | set(source.names)) > self._max_values:
+                    union = source.names + tuple(name for name in names if name not in source.names)
+                    if len(union) > self._max_values:
                         arrival[i - start] = Arrival.TOO_WIDE
                         continue
-                    if source.touched == self._calls:
-                        stop = i
-                        break
-                    self._widen(source, names)
+                    if len(union) > source.rows:
+                        if source.touched == self._calls:
+                            stop = i
+                            break
+                        self._widen(source, len(union))
+                    source.names = union
                 self._sources.move_to_end(source_id)
-            if timed or time_ms > source.newest_ms:
+            if timed:
                 source.newest_ms = time_ms
             source.touched = self._calls
             if point_id is not None:
@@ -219,7 +223,7 @@ class Sources:
                 table.ensure(self._slots)
         for table in self._source_tables:
             table.clear(slot, slot + 1)
-        source = _Source(slot, names, self._block(len(names)), 0, 0, [])
+        source = _Source(slot, names, self._block(len(names)), len(names), -1, 0, [])
         self._sources[source_id] = source
         return source
 
@@ -236,14 +240,17 @@ class Sources:
             table.clear(first, first + length)
         return first
 
-    def _widen(self, source: _Source, names: tuple[str, ...]) -> None:
-        """Give the source rows for the names that it did not have; the old rows keep their history."""
-        union = source.names + tuple(name for name in names if name not in source.names)
-        first = self._block(len(union))
+    def _widen(self, source: _Source, rows: int) -> None:
+        """Move the source to a block of at least `rows` rows; its history moves along.
+
+        Lengths double, so that a source that shows its names one by one leaves few dead blocks behind.
+        """
+        rows = 1 << (rows - 1).bit_length()
+        first = self._block(rows)
         for table in self._series_tables:
             table.move(source.first_series, first, len(source.names))
-        self._free_blocks.setdefault(len(source.names), []).append(source.first_series)
-        source.first_series, source.names = first, union
+        self._free_blocks.setdefault(source.rows, []).append(source.first_series)
+        source.first_series, source.rows = first, rows
 
     def _evict(self) -> bool:
         """Forget the least recently seen source; false if a row of it is in use in this call."""
@@ -257,4 +264,4 @@ class Sources:
 
     def _release(self, source: _Source) -> None:
         self._free_slots.append(source.slot)
-        self._free_blocks.setdefault(len(source.names), []).append(source.first_series)
+        self._free_blocks.setdefault(source.rows, []).append(source.first_series)

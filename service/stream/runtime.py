@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from service.clock import Clock
+from service.errors import AnomalydError
 from service.logs import Logger
 from service.metrics import Metrics
 from service.pipeline import DetectionPipeline, Record
@@ -101,16 +102,18 @@ class StreamRuntime:
         """Turn until `stop` is set; the batch in flight is committed before this returns.
 
         Raises:
-            KafkaException: fatal; to be started anew by a supervisor.
+            AnomalydError: an error of Kafka's that no trying again mends; to be started anew.
             Stopped: `stop` was set and the cluster did not answer in time.
         """
-        self._transactions.renew()
-        self._consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
         try:
+            self._transactions.renew()
+            self._consumer.subscribe(
+                [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
             while not stop.is_set():
                 self.turn()
+        except KafkaException as error:
+            raise AnomalydError(f"Kafka: {error.args[0].str()} ({error.args[0].name()})") from error
         finally:
             self._assigned = False
             self._consumer.close()
@@ -166,8 +169,10 @@ class StreamRuntime:
                 output.oldest_ms = min(output.oldest_ms, time_ms)
                 content = decode(message.value(), message.key(), headers_of(message), time_ms, self._limits)
                 taken.append(message)
-                invalid = isinstance(content, InvalidRecord)
-                read.append(content if invalid else Record(content, offset, time_ms))
+                if isinstance(content, InvalidRecord):
+                    read.append(content)
+                else:
+                    read.append(Record(content, offset, time_ms))
         with seconds.labels("score").time():
             records = [record for record in read if isinstance(record, Record)]
             outcomes = iter(partition.pipeline.process_batch(records))

@@ -48,12 +48,10 @@ class TransactionAborted(Exception):  # noqa: N818 - the established name of the
 class Transactions:
     """Runs batches through one transactional producer.
 
-    `on_retry(error)` hears of every retriable failure; it may raise to give up (the service stops).
+    `on_retry(text)` hears of every retriable failure; it may raise to give up (the service stops).
     """
 
-    def __init__(
-        self, make_producer: Callable[[], Producer], on_retry: Callable[[KafkaException], None]
-    ) -> None:
+    def __init__(self, make_producer: Callable[[], Producer], on_retry: Callable[[str], None]) -> None:
         self._make_producer = make_producer
         self._on_retry = on_retry
         self._producer: Producer | None = None
@@ -121,4 +119,4 @@ class Transactions:
             except KafkaException as error:
                 if not error.args[0].retriable():
                     raise
-                self._on_retry(error)
+                self._on_retry(error.args[0].str())

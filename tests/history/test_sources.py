@@ -277,7 +277,8 @@ class Model:
             del self.known[next(iter(self.known))]
         self.known.pop(point.source_id, None)
         added = {name: sums.get(name, 0.0) + numbers.get(name, 0.0) for name in [*sums, *numbers]}
-        self.known[point.source_id] = max(newest, point.time_ms), points + 1, added
+        newest = point.time_ms if point.timed else newest
+        self.known[point.source_id] = newest, points + 1, added
         return FRESH
 
 
@@ -313,3 +314,10 @@ def test_tables_grow_with_the_sources(sources: int) -> None:
     assert len(sums.points) >= sources
     assert len(sums.sums) >= 2 * sources
     assert sums.of(f"s{sources - 1}") == (1, {"x": float(sources - 1), "y": 1.0})
+
+
+def test_names_that_come_one_by_one_leave_few_rows_behind() -> None:
+    sums = Sums(max_values=256)
+    for i in range(256):
+        sums.place([a_point("a", i + 1, {f"v{i}": 1.0})])
+    assert sums.sources.series <= 2 * 256
