@@ -126,6 +126,7 @@ class _Demo:
             verdict,
             sources=len(fleet.source_ids),
             points=traffic.sent + traffic.machine_points,
+            machine_points=traffic.machine_points,
             seconds=self._clock.monotonic() - began,
         )
         show.look_further(self._console, settings.kafka.bootstrap_servers)

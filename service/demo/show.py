@@ -26,21 +26,23 @@ def look_further(console: Console, bootstrap: str) -> None:
         console.print(f"  {text:<15} [cyan]{command}[/]", soft_wrap=True, highlight=False)
 
 
-def verdict(console: Console, verdict: Verdict, *, sources: int, points: int, seconds: float) -> None:
+def verdict(
+    console: Console, verdict: Verdict, *, sources: int, points: int, machine_points: int, seconds: float
+) -> None:
     """Planted against found, and what was false."""
     table = Table(box=box.SIMPLE_HEAD, title="What was planted, and what was found", title_justify="left")
-    for heading in ("", "fault", "source", "value", "score", "severity", "after"):
-        table.add_column(heading, justify="right" if heading in ("score", "after") else "left")
+    for heading in ("", "fault", "source", "value", "score", "severity", "told at"):
+        table.add_column(heading, justify="right" if heading in ("score", "told at") else "left")
     for found in verdict.faults:
         fault, anomaly = found.fault, found.anomaly
         if anomaly is None:
             table.add_row("[red]✗[/]", fault.kind, fault.source_id, fault.value, "", "[red]missed[/]", "")
             continue
         colour = _COLOUR[anomaly.severity]
-        after = f"{(found.after_points or 0) + 1} points"
+        told_at = f"point {(found.after_points or 0) + 1} of {fault.points}"
         table.add_row(
             "[green]✓[/]", fault.kind, fault.source_id, fault.value,
-            f"{anomaly.score:.3f}", f"[{colour}]{anomaly.severity}[/]", after,
+            f"{anomaly.score:.3f}", f"[{colour}]{anomaly.severity}[/]", told_at,
         )  # fmt: skip
     console.print()
     console.print(table)
@@ -52,5 +54,6 @@ def verdict(console: Console, verdict: Verdict, *, sources: int, points: int, se
     console.print(
         f"Found [bold]{verdict.found} of {len(verdict.faults)}[/] planted faults, "
         f"[bold]{false}[/] false alarm{'s' * (false != 1)} on {sources} simulated sources "
-        f"({points:,} points in {seconds:.0f} s, every one with a result in Kafka)."
+        f"({points:,} points in {seconds:.0f} s, every one with a result in Kafka; "
+        f"{machine_points} of them are this machine's own metrics)."
     )
