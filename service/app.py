@@ -17,7 +17,7 @@ from service.alerting.worker import ChannelWorker
 from service.clock import Clock, SystemClock
 from service.detectors.model import Model
 from service.detectors.model import load as load_model
-from service.errors import AnomalydError, TopicsMissingError
+from service.errors import AnomalydError, ConfigurationError, TopicsMissingError
 from service.features.engine import VECTOR_WIDTH
 from service.http.server import HttpServer, make_app
 from service.metrics import Metrics, total
@@ -119,7 +119,7 @@ class Service:
         settings = self._settings
         http = HttpServer(make_app(self._metrics.registry, self), settings.http.host, settings.http.port)
         http.start()
-        self._url = f"http://{http.host}:{http.port}"
+        self._url = http.url
         _log.info("serving metrics and health", url=self._url)
         try:
             partitions = self._wait_for_topics()
@@ -161,7 +161,10 @@ class Service:
 
     def _detect(self, partitions: dict[str, int]) -> None:
         settings = self._settings
-        model = load_model(settings.model.path) if settings.model.path else None
+        model = None
+        if settings.model.path:
+            detection = settings.detection
+            model = load_model(settings.model.path, detection.ensemble, detection.features)
         _log.info("compiling kernels; the first start on a machine takes up to a minute")
         warm(settings.detection)
         cluster = ClusterState(self._metrics, logs.logger("stream"))
@@ -214,7 +217,7 @@ class Service:
         while not self._stop.is_set():
             try:
                 return topics.verify(self._settings.kafka, self._settings.topics, timeout_s=5.0)
-            except TopicsMissingError:
+            except (TopicsMissingError, ConfigurationError):
                 raise
             except AnomalydError as error:
                 if not said:

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from service import __version__
 from service.errors import AnomalydError, ConfigurationError
@@ -79,15 +80,13 @@ def main() -> None:
         app()
     except ConfigurationError as error:
         for problem in error.problems:
-            stderr.print(f"[bold red]error:[/] {_plain(problem)}")
+            stderr.print(_message(problem))
         sys.exit(2)
     except AnomalydError as error:
-        stderr.print(f"[bold red]error:[/] {_plain(str(error))}")
+        stderr.print(_message(str(error)))
         sys.exit(1)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stderr.close()
-        sys.exit(0)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+def _message(text: str) -> Text:
+    """The text as it is: no markup and no emoji are read into it."""
+    return Text.assemble(("error:", "bold red"), " ", text)

@@ -45,7 +45,7 @@ def configure(level: Level = "info", *, json: bool | None = None) -> None:
     root.setLevel(level.upper())
     if level != "debug":
         logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
-    for noisy in ("httpx", "httpcore", "uvicorn.access", "numba"):
+    for noisy in ("httpx", "httpcore", "uvicorn", "numba"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

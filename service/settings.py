@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,11 @@ from service.wire.decode import InputLimits
 
 ENVIRONMENT_PREFIX = "ANOMALYD_"
 
-_SECRET_WORDS = ("password", "token", "secret", "key", "url")
+_SECRET_WORDS = ("password", "token", "secret", "key", "url", "headers")
+# Taken as text even where it could be read as a YAML list or mapping.
+_TEXT_WORDS = ("password", "token", "secret")
+# Errors of a whole section that is given as something else, perhaps as the secret that belongs inside it.
+_SECTION_ERRORS = ("model_type", "model_attributes_type", "dict_type", "union_tag_not_found")
 
 
 class _Section(BaseModel):
@@ -78,15 +83,20 @@ class Settings(_Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where the last would win in silence."""
+    """YAML that tells of a key given twice, where the last would win in silence."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[str] = []
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise ConfigurationError([f"line {key_node.start_mark.line + 1}: {key!r} is given twice"])
-            seen.add(key)
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # no key of ours; whether it can be one at all is said below
+            if key_node.value in seen:
+                self.repeated.append(f"line {key_node.start_mark.line + 1}: {key_node.value!r} is given twice")
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -100,8 +110,8 @@ def load(
     Raises:
         ConfigurationError: every mistake at once, each with its full path.
     """
-    data = _read(path) if path else {}
     problems: list[str] = []
+    data = _read(path, problems) if path else {}
     environment = os.environ if environment is None else environment
     given = [
         (name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), text, name)
@@ -110,11 +120,13 @@ def load(
     ]
     for override in overrides:
         name, equals, text = override.partition("=")
-        if not equals:
+        if name and equals:
+            given.append((name.split("."), text, f"--set {name}"))
+        else:
             problems.append(f"--set {override}: write --set path.to.setting=value")
-        given.append((name.split("."), text, f"--set {name}"))
     for keys, text, origin in given:
-        if not _assign(data, keys, _value(text)):
+        value = text if any(word in keys[-1] for word in _TEXT_WORDS) else _value(text, origin, problems)
+        if not _assign(data, keys, value):
             problems.append(f"{origin}: {'.'.join(keys[:-1])} is not a section")
     try:
         settings = Settings.model_validate(data)
@@ -137,16 +149,18 @@ def _is_setting(name: str) -> bool:
     return "__" in key or key.lower() in Settings.model_fields
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, problems: list[str]) -> dict[str, Any]:
+    """The file's sections; keys given twice join the `problems`."""
     try:
-        text = path.read_text(encoding="utf-8")
-        data = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except ConfigurationError as error:
-        raise ConfigurationError([f"{path}: {problem}" for problem in error.problems]) from None
+        data = _parse(path.read_text(encoding="utf-8"), str(path), problems)
     except OSError as error:
         raise ConfigurationError([f"{path}: {error.strerror}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError([f"{path}: not YAML: not UTF-8: {error.reason}"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError([f"{path}: {_not_yaml(error)}"]) from None
+    except RecursionError:
+        raise ConfigurationError([f"{path}: not YAML: nested too deep"]) from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -154,12 +168,30 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _value(text: str) -> Any:
+def _not_yaml(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the words that stand there: they may be a secret."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return "not YAML: a character that YAML does not allow"
+    problem = re.sub(r"'(?!<)[^']{2,}'", "'...'", error.problem or "")
+    return f"line {error.problem_mark.line + 1}: not YAML: {problem}"
+
+
+def _parse(text: str, origin: str, problems: list[str]) -> Any:
+    loader = _Loader(text)
+    try:
+        data = loader.get_single_data()
+    finally:
+        loader.dispose()
+    problems += [f"{origin}: {repeated}" for repeated in loader.repeated]
+    return data
+
+
+def _value(text: str, origin: str, problems: list[str]) -> Any:
     """Lists and mappings as YAML has them, anything else as text for the setting's type to read."""
     if text.strip()[:1] in ("[", "{"):
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
+            return _parse(text, origin, problems)
+        except (yaml.YAMLError, RecursionError):
             return text
     return text
 
@@ -183,6 +215,10 @@ def _problem(data: Any, item: Mapping[str, Any]) -> str:
     for part in item["loc"]:
         if isinstance(here, dict) and part not in here and part == here.get("type"):
             continue  # pydantic names the member of a union; the user never wrote it
+        if isinstance(here, list) and not isinstance(part, int):
+            continue
+        if isinstance(here, str | int | float):
+            continue
         path.append(str(part))
         try:
             here = here[part]
@@ -194,7 +230,7 @@ def _problem(data: Any, item: Mapping[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     value = item.get("input")
     shown = "" if value is None or isinstance(value, dict | BaseModel) else repr(value)
-    secret = any(word in name.lower() for word in _SECRET_WORDS)
-    if shown and not secret and "got" not in message:
+    secret = item["type"] in _SECTION_ERRORS or any(word in name.lower() for word in _SECRET_WORDS)
+    if shown and not secret and shown not in message:
         message += f", got {shown[:80]}"
     return f"{name}: {message}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import typer
@@ -13,32 +13,67 @@ from service.clock import SystemClock
 from service.commands.options import ConfigOption, SetOption, settings_of
 from service.detectors.model import load as load_model
 from service.pipeline import DetectionPipeline, Record
+from service.settings import Settings
 from service.wire.data_point import InvalidRecord
 from service.wire.decode import decode
+from service.wire.partitioning import partition_of
 
 app = typer.Typer()
 
 _CHUNK_BYTES = 1 << 20
 
 
+class PartitionedScorer:
+    """One pipeline per partition that the input topic would have, each source in its own.
+
+    Some detectors learn from all sources of a partition, so that a source's results depend on which
+    others it shares the partition with.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        model = load_model(settings.model.path) if settings.model.path else None
+        topic = settings.topics.name("data_points")
+        self._pipelines = [
+            DetectionPipeline(settings.detection, topic=topic, partition=number, model=model)
+            for number in range(settings.topics.partitions)
+        ]
+
+    def results(self, records: Sequence[Record]) -> list[bytes]:
+        """One result each, in the order of the records."""
+        places: dict[int, list[int]] = {}
+        for i, record in enumerate(records):
+            number = partition_of(record.content.source_id, len(self._pipelines))
+            places.setdefault(number, []).append(i)
+        results = [b""] * len(records)
+        for number, indices in places.items():
+            outcomes = self._pipelines[number].process_batch([records[i] for i in indices])
+            for i, outcome in zip(indices, outcomes, strict=True):
+                results[i] = outcome.result
+        return results
+
+
 def read_lines(stream: BinaryIO) -> Iterator[list[bytes]]:
     """The lines of a stream in batches of what is there, so that a slow producer sees results at once."""
-    rest = b""
+    pending: list[bytes] = []  # parts of a line whose end has not come yet
     while chunk := os.read(stream.fileno(), _CHUNK_BYTES):
-        *lines, rest = (rest + chunk).split(b"\n")
-        if lines:
+        first, *others = chunk.split(b"\n")
+        pending.append(first)
+        if others:
+            *lines, rest = [b"".join(pending), *others]
+            pending = [rest]
             yield lines
-    if rest:
-        yield [rest]
+    if last := b"".join(pending):
+        yield [last]
 
 
 @app.command()
 def score(config: ConfigOption = None, overrides: SetOption = None) -> None:
-    """Read NDJSON data points, write one NDJSON result each; lines that are no data points go to stderr."""
+    """Read NDJSON data points, write one NDJSON result each; lines that are no data points go to stderr.
+
+    Sources are spread over `topics.partitions` as Kafka would spread them, so results are the stream's.
+    """
     settings = settings_of(config, overrides)
-    model = load_model(settings.model.path) if settings.model.path else None
-    topic = settings.topics.name("data_points")
-    pipeline = DetectionPipeline(settings.detection, topic=topic, model=model)
+    scorer = PartitionedScorer(settings)
     clock = SystemClock()
     number = bad = 0
     for lines in read_lines(sys.stdin.buffer):
@@ -54,8 +89,7 @@ def score(config: ConfigOption = None, overrides: SetOption = None) -> None:
                 sys.stderr.write(f"line {number}: {content.reason}: {content.detail}\n")
             else:
                 records.append(Record(content, number - 1, now_ms))
-        out = b"".join(outcome.result + b"\n" for outcome in pipeline.process_batch(records))
-        sys.stdout.buffer.write(out)
+        sys.stdout.buffer.write(b"".join(result + b"\n" for result in scorer.results(records)))
         sys.stdout.buffer.flush()
     if bad:
         sys.stderr.write(f"{bad} of {number} lines were no data points\n")

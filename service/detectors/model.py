@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from service.detectors.base import Array
+from service.detectors.registry import EnsembleConfig
 from service.errors import AnomalydError
+from service.features.engine import FeatureConfig
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +31,55 @@ class Model:
     manifest: Mapping[str, Any]
 
 
-def save(folder: Path, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> Model:
-    """Write the folder, whole or not at all: the manifest, which carries the digest, comes last."""
-    folder.mkdir(parents=True, exist_ok=True)
+def save(
+    folder: Path,
+    arrays: Mapping[str, Array],
+    ensemble: EnsembleConfig,
+    features: FeatureConfig,
+    about: Mapping[str, Any],
+) -> Model:
+    """Write the folder: the manifest, which carries the digest, comes last.
+
+    Raises:
+        AnomalydError: the folder cannot be written.
+    """
+    if pickled := [name for name, array in arrays.items() if array.dtype.hasobject]:
+        raise ValueError(f"not plain arrays: {', '.join(pickled)}")
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name.replace("/", "."): array for name, array in arrays.items()})
+    np.savez(buffer, **{name.replace("/", ".", 1): array for name, array in arrays.items()})
     body = buffer.getvalue()
     digest = hashlib.sha256(body).hexdigest()
-    manifest = {"format": FORMAT, "sha256": digest, **about}
-    _replace(folder / "arrays.npz", body)
-    _replace(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    manifest = {"format": FORMAT, "sha256": digest, "settings": _needs(ensemble, features), **about}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / "arrays.npz", body)
+        _replace(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    except OSError as error:
+        raise AnomalydError(f"model {folder}: cannot be written: {error.strerror}") from error
     return Model(dict(arrays), digest, manifest)
 
 
-def load(folder: Path) -> Model:
-    """Read what `save` wrote.
+def load(folder: Path, ensemble: EnsembleConfig, features: FeatureConfig) -> Model:
+    """Read what `save` wrote, for a service with these settings.
 
     Raises:
-        AnomalydError: missing, damaged, or of a format that this version does not know.
+        AnomalydError: missing, damaged, of a format that this version does not know, or trained with
+            other settings.
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         body = (folder / "arrays.npz").read_bytes()
-    except (OSError, ValueError) as error:
-        raise AnomalydError(f"model {folder}: {error}") from error
+    except OSError as error:
+        raise AnomalydError(f"model {folder}: {error.filename}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise AnomalydError(f"model {folder}: manifest.json is damaged: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise AnomalydError(f"model {folder}: not a model of format {FORMAT}")
+    needs, trained = _needs(ensemble, features), manifest.get("settings", {})
+    if other := [name for name in needs if needs[name] != trained.get(name)]:
+        raise AnomalydError(
+            f"model {folder}: trained with other settings of {', '.join(other)}; train one with these"
+        )
     digest = hashlib.sha256(body).hexdigest()
     if digest != manifest.get("sha256"):
         raise AnomalydError(f"model {folder}: arrays.npz is damaged, its SHA-256 is not the manifest's")
@@ -64,6 +89,15 @@ def load(folder: Path) -> Model:
     except (ValueError, zipfile.BadZipFile) as error:
         raise AnomalydError(f"model {folder}: {error}") from error
     return Model(read, digest, manifest)
+
+
+def _needs(ensemble: EnsembleConfig, features: FeatureConfig) -> dict[str, Any]:
+    """The settings that the arrays fit, by path; weights and strategy may change under a model."""
+    detectors = [detector.model_dump(mode="json", exclude={"weight"}) for detector in ensemble.detectors]
+    return {
+        "detection.ensemble.detectors": detectors,
+        "detection.features": features.model_dump(mode="json"),
+    }
 
 
 def _replace(path: Path, body: bytes) -> None:

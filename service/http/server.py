@@ -17,6 +17,9 @@ from starlette.routing import Route
 from service.errors import AnomalydError
 
 
+_BACKLOG = 128
+
+
 class Health(Protocol):
     """What the probes want to know."""
 
@@ -62,6 +65,7 @@ class HttpServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
+            self._socket.listen(_BACKLOG)  # whoever connects before the thread runs is served a little later
         except OSError as error:
             self._socket.close()
             raise AnomalydError(f"http: cannot listen on {host}:{port}: {error.strerror}") from error
@@ -71,6 +75,11 @@ class HttpServer:
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
         )
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     def start(self) -> None:
         self._thread.start()

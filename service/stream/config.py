@@ -4,31 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, field_validator, model_validator
 
 from service.durations import Duration
+from service.errors import AnomalydError
 
 Property = str | int | float | bool
 Properties = dict[str, Property]
 
-# The exactly-once promise rests on these; the service sets them itself.
+# Words in the names of librdkafka's properties that hold secrets, beside the passwords.
+_SECRET_WORDS = ("secret", "pem", "sasl.oauthbearer.config", "sasl.jaas.config", "token")
+
+
+def _without_secrets(properties: Properties) -> Properties:
+    return {
+        name: "**********" if any(word in name for word in _SECRET_WORDS) else value
+        for name, value in properties.items()
+    }
+
+
+# Shown nowhere but in dumps, and there without secrets.
+GivenProperties = Annotated[Properties, Field(repr=False), PlainSerializer(_without_secrets)]
+
+# The exactly-once promise rests on these (and on their aliases); the service sets them itself.
 FIXED_PROPERTIES = frozenset(
     {
         "bootstrap.servers",
+        "metadata.broker.list",
         "group.id",
         "group.instance.id",
         "group.protocol",
         "partition.assignment.strategy",
         "enable.auto.commit",
+        "auto.commit.enable",
         "enable.auto.offset.store",
         "isolation.level",
         "allow.auto.create.topics",
         "transactional.id",
         "enable.idempotence",
         "acks",
+        "request.required.acks",
         "partitioner",
         "max.in.flight.requests.per.connection",
+        "max.in.flight",
         "message.send.max.retries",
         "retries",
         "enable.gapless.guarantee",
@@ -37,7 +57,7 @@ FIXED_PROPERTIES = frozenset(
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _refuse_fixed(properties: Properties) -> Properties:
@@ -55,10 +75,10 @@ class KafkaConfig(_Section):
 
     bootstrap_servers: str = Field("localhost:9092", min_length=1)
     group_id: str = Field("anomalyd", min_length=1, max_length=200)
-    properties: Properties = Field(default_factory=dict)
+    properties: GivenProperties = Field(default_factory=dict)
     """librdkafka properties of every client: `security.protocol`, `sasl.mechanism`, `ssl.ca.location`, ..."""
-    consumer: Properties = Field(default_factory=dict)
-    producer: Properties = Field(default_factory=dict)
+    consumer: GivenProperties = Field(default_factory=dict)
+    producer: GivenProperties = Field(default_factory=dict)
     sasl_password: SecretStr | None = None
     sasl_password_file: Path | None = None
     ssl_key_password: SecretStr | None = None
@@ -66,18 +86,50 @@ class KafkaConfig(_Section):
 
     _guarded = field_validator("properties", "consumer", "producer")(_refuse_fixed)
 
+    @field_validator("sasl_password_file", "ssl_key_password_file")
+    @classmethod
+    def _can_be_read(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            try:
+                _read_secret(file)
+            except AnomalydError as error:
+                raise ValueError(str(error)) from None
+        return file
+
+    @model_validator(mode="after")
+    def _each_secret_once(self) -> Self:
+        for name in ("sasl_password", "ssl_key_password"):
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                raise ValueError(f"{name} and {name}_file are both given")
+        return self
+
     def connection(self) -> Properties:
-        """What any client of ours needs to reach the cluster, secrets in the clear."""
+        """What any client of ours needs to reach the cluster, secrets in the clear.
+
+        Raises:
+            AnomalydError: a secret's file cannot be read any more.
+        """
         connection: Properties = {"bootstrap.servers": self.bootstrap_servers, **self.properties}
         for name, secret, file in (
             ("sasl.password", self.sasl_password, self.sasl_password_file),
             ("ssl.key.password", self.ssl_key_password, self.ssl_key_password_file),
         ):
             if file is not None:
-                connection[name] = file.read_text(encoding="utf-8").strip()
+                connection[name] = _read_secret(file)
             elif secret is not None:
                 connection[name] = secret.get_secret_value()
         return connection
+
+
+def _read_secret(file: Path) -> str:
+    try:
+        content = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise AnomalydError(f"cannot read {file}: {why}") from None
+    if not content:
+        raise AnomalydError(f"{file} is empty")
+    return content
 
 
 class TopicsConfig(_Section):

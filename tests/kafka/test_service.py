@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 
 from service.stream.local_broker import LocalBroker
 from tests.kafka.conftest import RunningBroker
@@ -31,6 +31,11 @@ def _good(source_id: str, n: int, start: int = 0) -> bytes:
     ).encode()
 
 
+def _key(message: Message) -> bytes:
+    key = message.key()
+    return key if isinstance(key, bytes) else b""
+
+
 def _results(setup: Setup) -> list[dict[str, object]]:
     return [json.loads(message.value() or b"") for message in published(setup.settings, "detection_results")]
 
@@ -51,7 +56,8 @@ def test_every_kind_of_bad_record_is_a_dead_letter_and_every_good_one_has_a_resu
     with running(setup) as service:
         service.wait_until_done(total)
         by_metric = {
-            bad.reason: service.metric("anomalyd_dead_letters_total", reason=bad.reason) for bad in BAD_RECORDS
+            bad.reason: service.metric("anomalyd_dead_letters_total", reason=bad.reason)
+            for bad in BAD_RECORDS
         }
     letters = published(setup.settings, "dead_letters")
     assert [headers(letter)["x-reason"] for letter in letters] == [bad.reason for bad in BAD_RECORDS]
@@ -66,21 +72,29 @@ def test_every_kind_of_bad_record_is_a_dead_letter_and_every_good_one_has_a_resu
     assert statuses["scored"] == len(results) - statuses["skipped"] > 0
 
 
-def test_the_score_command_gives_the_bytes_of_the_stream(broker: RunningBroker, topic_prefix: str) -> None:
-    setup = Setup.of(broker.bootstrap_servers, topic_prefix)
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_the_score_command_gives_the_bytes_of_the_stream(
+    broker: RunningBroker, topic_prefix: str, partitions: int
+) -> None:
+    setup = Setup.of(broker.bootstrap_servers, topic_prefix, partitions=partitions)
     make_topics(setup.settings)
-    points = noisy_points()
+    points = noisy_points(sources=6)
     produce(setup.settings, points)
     with running(setup) as service:
         service.wait_until_done(len(points))
-    streamed = [message.value() for message in published(setup.settings, "detection_results")]
+    streamed: dict[bytes, list[bytes]] = {}
+    for message in published(setup.settings, "detection_results"):
+        streamed.setdefault(_key(message), []).append(message.value() or b"")
     scored = subprocess.run(
         [sys.executable, "-m", "service", "score", *setup.flags],
         input=b"".join(body + b"\n" for _, body in points),
         capture_output=True,
         check=True,
     )
-    assert scored.stdout.splitlines() == streamed
+    by_source: dict[bytes, list[bytes]] = {}
+    for (key, _), line in zip(points, scored.stdout.splitlines(), strict=True):
+        by_source.setdefault(key.encode(), []).append(line)
+    assert by_source == streamed
     assert any(b'"isAnomaly":true' in line for line in scored.stdout.splitlines())
 
 
@@ -117,7 +131,9 @@ def test_missing_topics_end_the_service_with_the_command_that_makes_them(
     assert f"{topic_prefix}data-points" in run.stderr
 
 
-def test_topics_create_makes_them_once_and_verify_finds_them(broker: RunningBroker, topic_prefix: str) -> None:
+def test_topics_create_makes_them_once_and_verify_finds_them(
+    broker: RunningBroker, topic_prefix: str
+) -> None:
     setup = Setup.of(broker.bootstrap_servers, topic_prefix, partitions=3)
     command = [sys.executable, "-m", "service", "topics"]
     first = subprocess.run([*command, "create", *setup.flags], capture_output=True, text=True, check=True)
@@ -165,7 +181,9 @@ def test_publish_anomalies_leaves_the_other_results_out(broker: RunningBroker, t
     assert all(result["isAnomaly"] for result in results)
 
 
-def test_trace_context_and_provenance_travel_with_the_result(broker: RunningBroker, topic_prefix: str) -> None:
+def test_trace_context_and_provenance_travel_with_the_result(
+    broker: RunningBroker, topic_prefix: str
+) -> None:
     setup = Setup.of(broker.bootstrap_servers, topic_prefix)
     make_topics(setup.settings)
     trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
