@@ -51,7 +51,7 @@ LABEL org.opencontainers.image.title="anomalyd" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.13-slim"
+      org.opencontainers.image.base.name="python:3.13-slim"
 
 # Numbers and not names below, so that Kubernetes can see that this is not root.
 RUN groupadd --gid 65532 anomalyd \

@@ -175,7 +175,11 @@ class Service:
                 lambda: make_producer(settings.kafka, worker, cluster.on_error), self._on_retry(cluster)
             ),
             make_pipeline=lambda partition: self._pipeline(partition, model),
-            route=Route.of({role: settings.topics.name(role) for role in partitions}, partitions),
+            route=Route.of(
+                {role: settings.topics.name(role) for role in partitions},
+                partitions,
+                topics.largest_message_bytes(settings.kafka, settings.topics.name("dead_letters")),
+            ),
             config=settings.stream,
             limits=settings.input,
             publish=settings.publish,

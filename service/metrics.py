@@ -36,7 +36,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "anomalyd_stage_duration_seconds",
-            "Time a batch spends in each stage: decode, score, encode, produce, commit.",
+            "Time a batch spends in each stage: decode, score, encode, commit (with producing).",
             ["stage"],
             buckets=_STAGE_BUCKETS,
             registry=r,

@@ -95,7 +95,9 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key_node, yaml.ScalarNode):
                 continue  # no key of ours; whether it can be one at all is said below
             if key_node.value in seen:
-                self.repeated.append(f"line {key_node.start_mark.line + 1}: {key_node.value!r} is given twice")
+                self.repeated.append(
+                    f"line {key_node.start_mark.line + 1}: {key_node.value!r} is given twice"
+                )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 

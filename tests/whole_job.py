@@ -85,7 +85,9 @@ def whole_job(bootstrap: str, files: list[Path], partitions: int = 4) -> Counts:
         with running(setup) as service:
             wait_for(service.is_ready, "the service is ready")
             began = time.monotonic()
-            subprocess.run([sys.executable, "-m", "service", "feed", *setup.flags, *map(str, files)], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "service", "feed", *setup.flags, *map(str, files)], check=True
+            )
             fed = count_points(files)
             wait_for(lambda: service.records_done() >= fed, f"{fed} records are done", 900.0)
             seconds = time.monotonic() - began

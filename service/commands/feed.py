@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from service.clock import Clock, SystemClock
 from service.commands.feed_files import LABEL_COLUMNS, FeedOptions, FeedPoint, count_points, read_timed_points
 from service.commands.options import BootstrapOption, ConfigOption, SetOption, settings_of
-from service.errors import AnomalydError, ConfigurationError
+from service.errors import AnomalydError, ConfigurationError, TopicsMissingError
+from service.settings import Settings
+from service.stream import topics
 from service.stream.feeding import PointProducer
 
 app = typer.Typer()
@@ -54,9 +57,11 @@ def feed(
         merge=merge or speedup is not None,
     )
     total = count_points(files, options)
+    topic = _topic(settings)
     stderr = Console(stderr=True)
-    started = time.monotonic()
-    producer = PointProducer(settings.kafka, settings.topics.name("data_points"))
+    clock = SystemClock()
+    started = clock.monotonic()
+    producer = PointProducer(settings.kafka, topic)
     bar = Progress(
         TextColumn("feeding"),
         BarColumn(),
@@ -69,7 +74,7 @@ def feed(
     sent = 0
     with bar:
         task = bar.add_task("", total=total)
-        for point in _paced(read_timed_points(files, options), rate, speedup):
+        for point in paced(read_timed_points(files, options), rate, speedup, clock):
             producer.send(point.source_id, point.body)
             sent += 1
             if sent % _BAR_EVERY == 0 or rate or speedup:
@@ -77,8 +82,7 @@ def feed(
         lost = producer.finish()
     if lost:
         raise AnomalydError(f"{len(lost)} of {sent} points were not taken; the first: {lost[0]}")
-    seconds = max(time.monotonic() - started, 1e-9)
-    topic = settings.topics.name("data_points")
+    seconds = max(clock.monotonic() - started, 1e-9)
     sys.stdout.write(f"{sent} points from {len(files)} files to {topic}, {sent / seconds:,.0f} a second\n")
 
 
@@ -89,9 +93,27 @@ def _zone(name: str) -> ZoneInfo:
         raise ConfigurationError([f"--timezone: unknown zone {name!r}"]) from None
 
 
-def _paced(points: Iterator[FeedPoint], rate: float | None, speedup: float | None) -> Iterator[FeedPoint]:
+def _topic(settings: Settings) -> str:
+    """The input topic; without this look a producer waits minutes for a topic or a broker that is not there.
+
+    Raises:
+        AnomalydError: it is missing, or no broker answers.
+    """
+    for state in topics.states(settings.kafka, settings.topics):
+        if state.role == "data_points" and not state.partitions:
+            raise TopicsMissingError(
+                f"topic {state.name!r} is missing on {settings.kafka.bootstrap_servers}; "
+                "make it with: anomalyd topics create"
+            )
+    return settings.topics.name("data_points")
+
+
+def paced(
+    points: Iterator[FeedPoint], rate: float | None, speedup: float | None, clock: Clock
+) -> Iterator[FeedPoint]:
     """The points, each held back until it is due."""
-    began = time.monotonic()
+    never = threading.Event()
+    began = clock.monotonic()
     first_ms: int | None = None
     for i, point in enumerate(points):
         due = 0.0
@@ -100,7 +122,7 @@ def _paced(points: Iterator[FeedPoint], rate: float | None, speedup: float | Non
         elif speedup and point.time_ms is not None:
             first_ms = point.time_ms if first_ms is None else first_ms
             due = (point.time_ms - first_ms) / 1000.0 / speedup
-        wait = due - (time.monotonic() - began)
+        wait = due - (clock.monotonic() - began)
         if wait > 0:
-            time.sleep(wait)
+            clock.wait(never, wait)
         yield point

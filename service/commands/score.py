@@ -31,10 +31,12 @@ class PartitionedScorer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        model = load_model(settings.model.path) if settings.model.path else None
+        detection, model = settings.detection, None
+        if settings.model.path:
+            model = load_model(settings.model.path, detection.ensemble, detection.features)
         topic = settings.topics.name("data_points")
         self._pipelines = [
-            DetectionPipeline(settings.detection, topic=topic, partition=number, model=model)
+            DetectionPipeline(detection, topic=topic, partition=number, model=model)
             for number in range(settings.topics.partitions)
         ]
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from service import __version__
+from service.clock import SystemClock
 from service.commands.feed_files import FeedOptions, read_points
 from service.commands.options import ConfigOption, SetOption, settings_of
 from service.detectors import model as models
@@ -41,10 +42,11 @@ def train(
     vectors: list[np.ndarray] = []
     points: list[DataPoint] = []
     seen = refused = 0
+    now_ms = int(SystemClock().now() * 1000)
     stderr = Console(stderr=True)
     rows = read_points(files, FeedOptions())
     for _, body in track(rows, "training", console=stderr, transient=True, disable=not stderr.is_terminal):
-        content = decode(body, None, None, -1, settings.input)
+        content = decode(body, None, None, now_ms, settings.input)
         if isinstance(content, DataPoint):
             points.append(content)
         else:
@@ -56,6 +58,7 @@ def train(
     if len(history) < _LEAST_VECTORS:
         raise AnomalydError(
             f"{len(history)} of {seen} points had enough history to learn from; {_LEAST_VECTORS} are needed"
+            + (f" ({refused} rows were no data points)" if refused else "")
         )
     pipeline.ensemble.train(history)
     about = {
@@ -66,7 +69,8 @@ def train(
         "refused": refused,
         "files": [path.name for path in files],
     }
-    model = models.save(output, pipeline.ensemble.state(), about)
+    detection = settings.detection
+    model = models.save(output, pipeline.ensemble.state(), detection.ensemble, detection.features, about)
     sys.stdout.write(f"{output}: model {model.digest[:12]} from {seen} points of {len(files)} files\n")
 
 

@@ -43,10 +43,9 @@ def save(
     Raises:
         AnomalydError: the folder cannot be written.
     """
-    if pickled := [name for name, array in arrays.items() if array.dtype.hasobject]:
-        raise ValueError(f"not plain arrays: {', '.join(pickled)}")
     buffer = io.BytesIO()
-    np.savez(buffer, **{name.replace("/", ".", 1): array for name, array in arrays.items()})
+    named = {name.replace("/", ".", 1): array for name, array in arrays.items()}
+    np.savez(buffer, allow_pickle=False, **named)
     body = buffer.getvalue()
     digest = hashlib.sha256(body).hexdigest()
     manifest = {"format": FORMAT, "sha256": digest, "settings": _needs(ensemble, features), **about}

@@ -16,7 +16,6 @@ from starlette.routing import Route
 
 from service.errors import AnomalydError
 
-
 _BACKLOG = 128
 
 

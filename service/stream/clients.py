@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
+from service.errors import ConfigurationError
 from service.stream.config import KafkaConfig, Properties, StreamConfig, merged
+
+# Dead letters carry the original record, however large its topic lets it be.
+MOST_MESSAGE_BYTES = 16 * 1024 * 1024
 
 ErrorCallback = Callable[[KafkaError], None]
 
@@ -53,6 +57,7 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
         "transaction.timeout.ms": 10_000,
         "compression.type": "lz4",
         # A batch is sent by the commit's flush; lingering only lets it fill up before.
+        "message.max.bytes": MOST_MESSAGE_BYTES,
         "linger.ms": 5,
         "batch.num.messages": 10_000,
         "batch.size": 1_000_000,
@@ -71,12 +76,27 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
 CLIENT_LOG = logging.getLogger("librdkafka")
 
 
+Client = TypeVar("Client")
+
+
+def made(kind: Callable[..., Client], properties: Mapping[str, Any]) -> Client:
+    """A client of librdkafka's.
+
+    Raises:
+        ConfigurationError: librdkafka does not take one of the properties.
+    """
+    try:
+        return kind(properties, logger=CLIENT_LOG)
+    except KafkaException as error:
+        raise ConfigurationError([f"kafka: {error.args[0].str()}"]) from None
+
+
 def make_consumer(
     kafka: KafkaConfig, stream: StreamConfig, worker_id: str, on_error: ErrorCallback
 ) -> Consumer:
     properties = consumer_properties(kafka, stream, worker_id)
-    return Consumer({**properties, "error_cb": on_error}, logger=CLIENT_LOG)
+    return made(Consumer, {**properties, "error_cb": on_error})
 
 
 def make_producer(kafka: KafkaConfig, worker_id: str, on_error: ErrorCallback) -> Producer:
-    return Producer({**producer_properties(kafka, worker_id), "error_cb": on_error}, logger=CLIENT_LOG)
+    return made(Producer, {**producer_properties(kafka, worker_id), "error_cb": on_error})

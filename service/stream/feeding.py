@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from service.stream.clients import CLIENT_LOG
+from service.stream.clients import made
 from service.stream.config import KafkaConfig, Properties, merged
 
 _REMEMBERED = 100
@@ -24,7 +24,7 @@ class PointProducer:
             "queue.buffering.max.messages": 200_000,
             "allow.auto.create.topics": False,
         }
-        self._producer = Producer(merged(kafka.connection(), ours), logger=CLIENT_LOG)
+        self._producer = made(Producer, merged(kafka.connection(), ours))
 
     def send(self, source_id: str, body: bytes) -> None:
         """Queue one point; waits while the queue is full."""

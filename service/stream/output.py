@@ -14,6 +14,7 @@ from service.wire.data_point import InvalidRecord
 
 Publish = Literal["all", "anomalies", "none"]
 
+_ENVELOPE_BYTES = 1024  # key, batch and record framing, with room to spare
 _PASSED_THROUGH = frozenset({"traceparent", "tracestate"})
 
 
@@ -29,10 +30,11 @@ class Route:
     results: str
     anomalies: str
     dead_letters: str
+    dead_letter_bytes: int  # most that a message of that topic may have
     same_partitions: frozenset[str]
 
     @classmethod
-    def of(cls, names: Mapping[str, str], partitions: Mapping[str, int]) -> Route:
+    def of(cls, names: Mapping[str, str], partitions: Mapping[str, int], dead_letter_bytes: int) -> Route:
         """The route for topic names and partition counts by role."""
         same = frozenset(names[role] for role in names if partitions[role] == partitions["data_points"])
         return cls(
@@ -40,6 +42,7 @@ class Route:
             names["detection_results"],
             names["anomalies"],
             names["dead_letters"],
+            dead_letter_bytes,
             same,
         )
 
@@ -85,17 +88,26 @@ class Publisher:
             output.messages.append(OutputMessage(route.anomalies, partition, key, outcome.anomaly, headers))
 
     def dead_letter(self, output: Output, message: Message, number: int, invalid: InvalidRecord) -> None:
-        """Add a record that nothing can be made of: bytes and headers untouched, then the reason."""
+        """Add a record that nothing can be made of: bytes and headers untouched, then the reason.
+
+        What the topic would refuse is cut, and a header says how long it was: one record must not stop
+        all others, and the whole of it still stands in the input.
+        """
         output.invalid.append(invalid)
+        value = message.value()
         headers = [
             *(headers_of(message) or []),
             *self._provenance(message, number),
             ("x-reason", invalid.reason.encode()),
             ("x-detail", invalid.detail.encode()),
         ]
+        most = max(self._route.dead_letter_bytes - _ENVELOPE_BYTES - _size(headers), 0)
+        if value is not None and len(value) > most:
+            headers.append(("x-cut-from-bytes", b"%d" % len(value)))
+            value = value[:most]
         topic = self._route.dead_letters
         partition = self._route.partition(topic, number)
-        output.messages.append(OutputMessage(topic, partition, message.key(), message.value(), headers))
+        output.messages.append(OutputMessage(topic, partition, message.key(), value, headers))
 
     def _provenance(self, message: Message, number: int) -> Headers:
         return [
@@ -103,6 +115,10 @@ class Publisher:
             ("x-in-partition", b"%d" % number),
             ("x-in-offset", b"%d" % (message.offset() or 0)),
         ]
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value or b"") + 10 for name, value in headers)
 
 
 def headers_of(message: Message) -> Headers | None:

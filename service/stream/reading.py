@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from service.errors import AnomalydError
-from service.stream.clients import CLIENT_LOG
+from service.stream.clients import made
 from service.stream.config import KafkaConfig, Properties, merged
 
 _POLL_S = 1.0
@@ -29,7 +29,7 @@ def read_all(kafka: KafkaConfig, topic: str) -> Iterator[Message]:
         "fetch.queue.backoff.ms": 5,
         "allow.auto.create.topics": False,
     }
-    consumer = Consumer(merged(kafka.connection(), ours), logger=CLIENT_LOG)
+    consumer = made(Consumer, merged(kafka.connection(), ours))
     try:
         yield from _until_end(consumer, topic)
     except KafkaException as error:

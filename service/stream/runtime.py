@@ -30,6 +30,10 @@ _PROBE_EVERY_S = 1.0
 _STALLED_AFTER_S = 60.0
 _ASK_S = 30.0  # for a question to the cluster
 
+# A topic that is (for now) not there; and a poll that came too late because the cluster was away for
+# minutes during a commit, after which the client joins its group anew by itself.
+_PASSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._MAX_POLL_EXCEEDED})  # noqa: SLF001
+
 
 class Stopped(Exception):  # noqa: N818 - not a failure: asked to stop, and done waiting
     """The service was asked to stop and the cluster did not answer in the time left."""
@@ -146,8 +150,8 @@ class StreamRuntime:
         return output
 
     def _judge(self, error: KafkaError) -> None:
-        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            self._log.warning("input topic is not there (any more)", error=error.str())
+        if error.code() in _PASSING:
+            self._log.warning("consumer", error=error.str())
         elif error.fatal() or not error.retriable():
             raise KafkaException(error)
 
@@ -230,7 +234,11 @@ class StreamRuntime:
             if committed.offset < 0:
                 committed.offset = OFFSET_BEGINNING
             self._partitions[committed.partition] = _Partition(self._make_pipeline(committed.partition))
-            self._consumer.seek(committed)
+            try:
+                self._consumer.seek(committed)
+            except KafkaException as error:
+                # No longer ours: the next poll says so, and whoever has it begins where the group stands.
+                self._log.warning("partition is gone", partition=committed.partition, error=str(error))
 
     # Observing.
 

@@ -5,14 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from service.errors import AnomalydError, TopicsMissingError
-from service.stream.clients import CLIENT_LOG
+from service.stream.clients import MOST_MESSAGE_BYTES, made
 from service.stream.config import KafkaConfig, TopicsConfig
 
 ROLES = ("data_points", "detection_results", "anomalies", "dead_letters", "snapshots", "deliveries")
 COMPACTED = frozenset({"snapshots", "deliveries"})
+
+
+def _config(role: str) -> dict[str, str]:
+    config = {"cleanup.policy": "compact" if role in COMPACTED else "delete"}
+    if role == "dead_letters":
+        config["max.message.bytes"] = str(MOST_MESSAGE_BYTES)
+    return config
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +37,7 @@ class TopicState:
 
 
 def _admin(kafka: KafkaConfig) -> AdminClient:
-    return AdminClient(kafka.connection(), logger=CLIENT_LOG)
+    return made(AdminClient, kafka.connection())
 
 
 def states(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) -> list[TopicState]:
@@ -59,7 +71,7 @@ def create(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 30.0) ->
             state.name,
             num_partitions=1 if state.role == "deliveries" else topics.partitions,
             replication_factor=topics.replication_factor,
-            config={"cleanup.policy": "compact" if state.role in COMPACTED else "delete"},
+            config=_config(state.role),
         )
         for state in missing
     ]
@@ -91,3 +103,19 @@ def verify(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) ->
             "make them with: anomalyd topics create"
         )
     return {state.role: state.partitions for state in found}
+
+
+def largest_message_bytes(kafka: KafkaConfig, topic: str, timeout_s: float = 10.0) -> int:
+    """The largest message that the topic takes from us.
+
+    Raises:
+        AnomalydError: the cluster does not say.
+    """
+    admin = _admin(kafka)
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    try:
+        (future,) = admin.describe_configs([resource], request_timeout=timeout_s).values()
+        config = future.result(timeout_s)
+    except KafkaException as error:
+        raise AnomalydError(f"topic {topic!r} cannot be described: {error.args[0].str()}") from error
+    return min(int(config["max.message.bytes"].value), MOST_MESSAGE_BYTES)

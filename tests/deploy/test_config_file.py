@@ -43,6 +43,9 @@ def test_the_file_says_exactly_the_defaults() -> None:
 
 
 def test_the_file_with_everything_switched_on_is_valid(complete: Path) -> None:
+    # Of the two ways to give a secret one is taken.
+    text = complete.read_text(encoding="utf-8")
+    complete.write_text(re.sub(r"(?m)^ *\w+_password: .*\n", "", text), encoding="utf-8")
     settings = load(complete, environment={})
 
     assert set(settings.alerting.channels) == {"ops-slack", "pumps-slack", "on-call", "hook", "screen"}

@@ -53,8 +53,7 @@ def test_kcat_produces_points_and_reads_anomalies_and_dead_letters(
     assert "x-reason=not_json" in headers
     assert "x-in-offset=1" in headers
     anomalies = [
-        json.loads(line)
-        for line in _consume(broker.bootstrap_servers, topics.name("anomalies"), "%s\\n")
+        json.loads(line) for line in _consume(broker.bootstrap_servers, topics.name("anomalies"), "%s\\n")
     ]
     assert anomalies
     assert all(anomaly["explanation"] for anomaly in anomalies)

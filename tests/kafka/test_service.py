@@ -2,9 +2,11 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from confluent_kafka import Message, Producer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from service.stream.local_broker import LocalBroker
 from tests.kafka.conftest import RunningBroker
@@ -202,3 +204,50 @@ def test_trace_context_and_provenance_travel_with_the_result(
         "x-model": setup.settings.detection.model_version(),
         "traceparent": trace.decode(),
     }
+
+
+def test_a_record_larger_than_the_dead_letters_may_be_is_cut_and_stops_nobody(
+    broker: RunningBroker, topic_prefix: str
+) -> None:
+    setup = Setup.of(broker.bootstrap_servers, topic_prefix)
+    names = setup.settings.topics
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    large = NewTopic(names.name("data_points"), 1, config={"max.message.bytes": "3000000"})
+    small = NewTopic(names.name("dead_letters"), 1, config={"max.message.bytes": "200000"})
+    for future in admin.create_topics([large, small]).values():
+        future.result(30)
+    make_topics(setup.settings)
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.max.bytes": 3_000_000})
+    producer.produce(names.name("data_points"), b"x" * 2_000_000, b"pump-1")
+    producer.produce(names.name("data_points"), _good("pump-1", 1), b"pump-1")
+    assert producer.flush(30) == 0
+    with running(setup) as service:
+        service.wait_until_done(2)
+    (letter,) = published(setup.settings, "dead_letters")
+    assert headers(letter)["x-reason"] == "too_large"
+    assert headers(letter)["x-cut-from-bytes"] == "2000000"
+    assert 190_000 < len(letter.value() or b"") < 200_000
+    assert input_offsets(published(setup.settings, "detection_results")) == [(0, 1)]
+
+
+def _more_results_than(setup: Setup, count: float) -> Callable[[], bool]:
+    return lambda: len(published(setup.settings, "detection_results")) > count
+
+
+def test_kill_9_loses_no_result_and_gives_none_twice(broker: RunningBroker, topic_prefix: str) -> None:
+    setup = Setup.of(broker.bootstrap_servers, topic_prefix, "stream.max_batch_records=200", partitions=2)
+    make_topics(setup.settings)
+    sources = [f"pump-{i}" for i in range(8)]
+    produce(setup.settings, [(source, _good(source, i)) for i in range(1500) for source in sources])
+    for share in (0.2, 0.6):
+        with running(setup) as service:
+            wait_for(_more_results_than(setup, share * 12_000), "a part of the records has results")
+            service.process.kill()
+    with running(setup) as service:
+        wait_for(lambda: len(published(setup.settings, "detection_results")) >= 12_000, "all have results")
+        assert service.terminate() == 0
+    offsets = input_offsets(published(setup.settings, "detection_results"))
+    assert len(offsets) == len(set(offsets)) == 12_000
+    for number in range(2):
+        mine = [offset for partition, offset in offsets if partition == number]
+        assert mine == list(range(len(mine)))
