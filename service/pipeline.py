@@ -120,6 +120,9 @@ class _Columns:
         )
 
 
+STATUSES = ("scored", "skipped", "late", "duplicate", "forgotten", "applied", "rejected")
+"""What a result can say of its record."""
+
 _SEVERITIES = tuple(severity.name.lower() for severity in Severity)
 _INCIDENTS = tuple(None if i is Incident.NONE else i.name.lower() for i in Incident)
 
@@ -156,6 +159,10 @@ class DetectionPipeline:
             self.ensemble.restore(model.arrays)
         self._clock = clock or SystemClock()
         self._next_offset = 0
+        self.judged = 0
+        """Points that got a score."""
+        self.promised = 0.0
+        """The sum of their budgets: how many of them may be false alarms."""
 
     @property
     def state_bytes(self) -> int:
@@ -228,6 +235,9 @@ class DetectionPipeline:
         oddness = self.ensemble.combine(surprises)
         surprise = self._calibration.advance(placed.source, oddness)
         decided = self._decision.advance(placed.source, time_ms[placed.fresh], offset[placed.fresh], surprise)
+        judged = ~np.isnan(decided.score)
+        self.judged += int(judged.sum())
+        self.promised += float(decided.budget[judged].sum())
         return ScoredPoints(placed, features, surprises, decided)
 
     def _outcomes(

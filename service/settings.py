@@ -113,7 +113,9 @@ def load(
         ConfigurationError: every mistake at once, each with its full path.
     """
     problems: list[str] = []
-    data = _read(path, problems) if path else {}
+    read = _read(path, problems) if path else {}
+    # A section of which only comments are left is no mistake.
+    data = {name: section for name, section in read.items() if section is not None}
     environment = os.environ if environment is None else environment
     given = [
         (name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), text, name)

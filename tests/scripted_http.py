@@ -41,7 +41,7 @@ class ScriptedServer:
                 self.end_headers()
                 self.wfile.write(response.body)
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from service.metrics import Metrics
-from service.pipeline import DetectionPipeline
+from service.pipeline import STATUSES, DetectionPipeline
 from service.stream.output import Output
+from service.wire.anomaly import SEVERITIES
+from service.wire.data_point import Reason
 
 
 class Tally:
@@ -17,6 +19,21 @@ class Tally:
         self._metrics = metrics
         self._scored = self._opened = 0
         self._evicted: dict[int, int] = {}
+        self._show_from_the_start()
+
+    def _show_from_the_start(self) -> None:
+        """Give every known label its counter at 0: a rate over a first event would miss it otherwise."""
+        metrics = self._metrics
+        for status in STATUSES:
+            metrics.points.labels(status)
+        for reason in Reason:
+            metrics.dead_letters.labels(str(reason))
+        for severity in SEVERITIES:
+            metrics.anomalies.labels(severity)
+        for change in ("opened", "updated", "resolved"):
+            metrics.incidents.labels(change)
+        for outcome in ("committed", "aborted"):
+            metrics.transactions.labels(outcome)
 
     def committed(self, output: Output, now: float) -> None:
         """A batch is visible since `now`, in epoch seconds."""
@@ -46,6 +63,8 @@ class Tally:
         metrics = self._metrics
         metrics.sources.set(sum(len(p.sources) for p in pipelines.values()))
         metrics.state_bytes.set(sum(p.state_bytes for p in pipelines.values()))
+        if judged := sum(p.judged for p in pipelines.values()):
+            metrics.false_alarm_budget.set(sum(p.promised for p in pipelines.values()) / judged)
         for number, pipeline in pipelines.items():
             metrics.sources_evicted.inc(pipeline.sources.evicted - self._evicted.get(number, 0))
             self._evicted[number] = pipeline.sources.evicted
