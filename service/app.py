@@ -7,6 +7,7 @@ import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Literal
 
@@ -61,6 +62,8 @@ class Service:
         self._metrics.false_alarm_budget.set(settings.detection.false_alarms.per_point or float("nan"))
         self._runtime: StreamRuntime | None = None
         self._workers: list[ChannelWorker] = []
+        # Models are fitted beside the loop, one at a time; kernels and the fit leave the lock to each other.
+        self._fits = ThreadPoolExecutor(1, thread_name_prefix="fit")
         self._stop = threading.Event()
         self._stopped_at = 0.0
         self._started = False
@@ -126,6 +129,7 @@ class Service:
             if partitions is not None:
                 self._serve(partitions)
         finally:
+            self._fits.shutdown(wait=False, cancel_futures=True)
             http.stop()
 
     def _serve(self, partitions: dict[str, int]) -> None:
@@ -200,7 +204,9 @@ class Service:
 
     def _pipeline(self, partition: int, model: Model | None) -> DetectionPipeline:
         topic = self._settings.topics.name("data_points")
-        return DetectionPipeline(self._settings.detection, topic=topic, partition=partition, model=model)
+        return DetectionPipeline(
+            self._settings.detection, topic=topic, partition=partition, model=model, executor=self._fits
+        )
 
     def _on_retry(self, cluster: ClusterState) -> Callable[[str], None]:
         """Told of each retriable failure of a transaction; gives up only when the service is to stop."""

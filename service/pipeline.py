@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -138,12 +139,13 @@ class DetectionPipeline:
         partition: int = 0,
         model: Model | None = None,
         clock: Clock | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.config = config or DetectionConfig()
         self.model_version = self.config.model_version() + (f"-{model.digest[:12]}" if model else "")
         self._place_name = f"{topic}-{partition}"
         self._features = FeatureEngine(self.config.features)
-        self.ensemble = make_ensemble(self.config.ensemble)
+        self.ensemble = make_ensemble(self.config.ensemble, executor)
         self._calibration = BudgetCalibration()
         self._decision = Decision(self.config)
         self._tables = (self._calibration.table, self._decision.table, self._features.table)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -144,6 +145,15 @@ def test_points_one_by_one_give_the_same_bytes_and_the_same_state(name: str) -> 
     pipeline = DetectionPipeline(CONFIGS[name])
     assert [pipeline.process_batch([record])[0] for record in stream()] == expected
     assert_same_state(pipeline, one)
+
+
+def test_models_fitted_beside_the_loop_give_the_same_bytes() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        beside = DetectionPipeline(CONFIGS["everything"], executor=threads)
+        outcomes = [
+            o for i in range(0, len(stream()), 50) for o in beside.process_batch(stream()[i : i + 50])
+        ]
+    assert outcomes == whole("everything")[0]
 
 
 def test_the_stream_of_these_tests_holds_everything_that_can_happen() -> None:

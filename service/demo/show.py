@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from service.demo.verdict import Verdict
 
@@ -48,7 +49,8 @@ def verdict(
     console.print(table)
     for alarm in verdict.false_alarms:
         console.print(
-            f"  false alarm: {alarm.source_id} at {alarm.timestamp}: {alarm.explanation}", soft_wrap=True
+            Text(f"  false alarm: {alarm.source_id} at {alarm.timestamp}: {alarm.explanation}"),
+            soft_wrap=True,
         )
     false = len(verdict.false_alarms)
     console.print(

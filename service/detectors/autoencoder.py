@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from service.detectors.base import AnomalyDetector, Array, Floats
-from service.detectors.fitting import FitSchedule, FittedConfig
+from service.detectors.fitting import STATE_NAMES, FittedConfig, Fitting, InlineExecutor
 from service.features.engine import VECTOR_WIDTH, FeatureBatch
 from service.kernels import kernel
 
@@ -81,10 +82,10 @@ def _score(
 class AutoencoderDetector(AnomalyDetector):
     """One network for the partition, fitted anew at fixed counts of points."""
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    def __init__(self, config: AutoencoderConfig, executor: Executor | None = None) -> None:
         self.name = config.type
         self._config = config
-        self._schedule = FitSchedule(config)
+        self._fitting = Fitting(config, self._fit, executor or InlineExecutor())
         self._network: dict[str, Array] = {}
 
     @property
@@ -93,9 +94,12 @@ class AutoencoderDetector(AnomalyDetector):
 
     @property
     def points_to_change(self) -> int:
-        return self._schedule.points_to_fit
+        return self._fitting.points_to_change
 
     def train(self, vectors: Floats) -> None:
+        self._network = self._fit(vectors)
+
+    def _fit(self, vectors: Floats) -> dict[str, Array]:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor
 
@@ -111,9 +115,12 @@ class AutoencoderDetector(AnomalyDetector):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are a budget, not a goal
             network.fit(x, x)
-        self._network = {"center": center, "spread": spread}
-        self._network |= dict(zip(_WEIGHTS, map(np.ascontiguousarray, network.coefs_), strict=True))
-        self._network |= dict(zip(_BIASES, network.intercepts_, strict=True))
+        return {
+            "center": center,
+            "spread": spread,
+            **dict(zip(_WEIGHTS, map(np.ascontiguousarray, network.coefs_), strict=True)),
+            **dict(zip(_BIASES, network.intercepts_, strict=True)),
+        }
 
     def score(self, batch: FeatureBatch) -> Floats:
         out = np.empty(len(batch))
@@ -124,15 +131,14 @@ class AutoencoderDetector(AnomalyDetector):
         return out
 
     def learn(self, batch: FeatureBatch) -> None:
-        if self._schedule.take(batch.vectors) and len(sample := self._schedule.sample()) >= 64:
-            self.train(sample)
+        self._network = self._fitting.take(batch.vectors) or self._network
 
     def state(self) -> dict[str, Array]:
-        return self._schedule.state() | self._network
+        return self._fitting.state() | self._network
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        self._schedule.restore(state)
-        self._network = {name: array for name, array in state.items() if name not in ("sample", "counts")}
+        self._fitting.restore(state)
+        self._network = {name: array for name, array in state.items() if name not in STATE_NAMES}
         wanted = {"center", "spread", *_WEIGHTS, *_BIASES}
         if self._network and set(self._network) != wanted:
             raise ValueError(f"{self.name}: saved network is of another configuration")

@@ -1,8 +1,14 @@
-"""When a model is fitted, and on which points: at fixed counts, on the newest vectors; no model inside."""
+"""When a model is fitted, on which points, and from when on it scores: all at fixed counts of points.
+
+Knows no model. A fit takes a third of a second, so it may run beside the scoring; because it comes into
+force at a count and not when it is done, results are the same however long it took.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -44,6 +50,11 @@ class FitSchedule:
             at = regular
         return at - self._learned
 
+    @property
+    def learned(self) -> int:
+        """Points taken so far."""
+        return self._learned
+
     def take(self, vectors: Floats) -> bool:
         """Keep the finite ones of at most `points_to_fit` vectors; true if a fit is due after them."""
         due = len(vectors) == self.points_to_fit
@@ -77,3 +88,80 @@ class FitSchedule:
             raise ValueError("saved sample is of another configuration")
         self._sample[: len(sample)] = sample
         self._kept, self._learned = (int(n) for n in counts)
+
+
+Model = TypeVar("Model")
+
+FEWEST_VECTORS = 64  # a fit on fewer is left out
+_MOST_LAG_POINTS = 16_384
+
+
+class InlineExecutor(Executor):
+    """Does the work at once, in the caller's thread: for the library, the command line and tests."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class Fitting(Generic[Model]):
+    """Fits `fit(sample)` on schedule through an executor and hands the model out when it is to score.
+
+    A model fitted on the points up to a count comes into force a quarter of that count later (at most
+    16,384 points, at most half a refit's distance); whoever gets there first waits for the other.
+    """
+
+    def __init__(self, config: FittedConfig, fit: Callable[[Floats], Model], executor: Executor) -> None:
+        self._schedule = FitSchedule(config)
+        self._longest_lag = min(_MOST_LAG_POINTS, config.refit_points // 2)
+        self._fit = fit
+        self._executor = executor
+        self._sample: Floats | None = None  # what the model under way learns from
+        self._under_way: Future[Model] | None = None
+        self._left = 0  # points until it comes into force
+
+    @property
+    def points_to_change(self) -> int:
+        """After how many points at most `take` is to be called again."""
+        due = self._schedule.points_to_fit
+        return min(due, self._left) if self._sample is not None else due
+
+    def take(self, vectors: Floats) -> Model | None:
+        """Learn at most `points_to_change` vectors (n, VECTOR_WIDTH); a model if one now comes into force."""
+        model = None
+        if self._sample is not None:
+            self._left -= len(vectors)
+            if self._left == 0:
+                assert self._under_way is not None, "a fit under way has its future"
+                model = self._under_way.result()
+                self._sample, self._under_way = None, None
+        if self._schedule.take(vectors) and len(sample := self._schedule.sample()) >= FEWEST_VECTORS:
+            self._left = max(1, min(self._schedule.learned // 4, self._longest_lag))
+            self._start(sample)
+        return model
+
+    def _start(self, sample: Floats) -> None:
+        self._sample = sample
+        self._under_way = self._executor.submit(self._fit, sample)
+
+    def state(self) -> dict[str, Array]:
+        state = self._schedule.state()
+        if self._sample is not None:
+            state |= {"under_way": self._sample.copy(), "left": np.array([self._left])}
+        return state
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up what `state` gave; a fit that was under way is begun anew.
+
+        Raises:
+            ValueError: the arrays are of another configuration.
+        """
+        self._schedule.restore(state)
+        self._sample, self._under_way, self._left = None, None, 0
+        if "under_way" in state:
+            self._left = int(state["left"][0])
+            self._start(state["under_way"].copy())
+
+
+STATE_NAMES = frozenset({"sample", "counts", "under_way", "left"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from service.detectors.base import AnomalyDetector, Array, Floats
-from service.detectors.fitting import FitSchedule, FittedConfig
+from service.detectors.fitting import FittedConfig, Fitting, InlineExecutor
 from service.features.engine import VECTOR_WIDTH, FeatureBatch
 from service.kernels import kernel
 
@@ -109,10 +110,10 @@ def _score(
 class IsolationForestDetector(AnomalyDetector):
     """One forest for the partition, fitted anew at fixed counts of points."""
 
-    def __init__(self, config: IsolationForestConfig) -> None:
+    def __init__(self, config: IsolationForestConfig, executor: Executor | None = None) -> None:
         self.name = config.type
         self._config = config
-        self._schedule = FitSchedule(config)
+        self._fitting = Fitting(config, self._fit, executor or InlineExecutor())
         self._forest: DenseForest | None = None
 
     @property
@@ -121,9 +122,12 @@ class IsolationForestDetector(AnomalyDetector):
 
     @property
     def points_to_change(self) -> int:
-        return self._schedule.points_to_fit
+        return self._fitting.points_to_change
 
     def train(self, vectors: Floats) -> None:
+        self._forest = self._fit(vectors)
+
+    def _fit(self, vectors: Floats) -> DenseForest:
         from sklearn.ensemble import IsolationForest  # takes a second to import; few commands fit
 
         config = self._config
@@ -133,7 +137,7 @@ class IsolationForestDetector(AnomalyDetector):
             random_state=config.seed,
             n_jobs=1,
         )
-        self._forest = DenseForest.of(forest.fit(vectors))
+        return DenseForest.of(forest.fit(vectors))
 
     def score(self, batch: FeatureBatch) -> Floats:
         out = np.empty(len(batch))
@@ -143,11 +147,10 @@ class IsolationForestDetector(AnomalyDetector):
         return out
 
     def learn(self, batch: FeatureBatch) -> None:
-        if self._schedule.take(batch.vectors) and len(sample := self._schedule.sample()) >= 64:
-            self.train(sample)
+        self._forest = self._fitting.take(batch.vectors) or self._forest
 
     def state(self) -> dict[str, Array]:
-        state = self._schedule.state()
+        state = self._fitting.state()
         if (forest := self._forest) is not None:
             state |= {
                 "dimension": forest.dimension,
@@ -158,7 +161,7 @@ class IsolationForestDetector(AnomalyDetector):
         return state
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        self._schedule.restore(state)
+        self._fitting.restore(state)
         self._forest = None
         if "cut" in state:
             if int(state["dimension"].max(initial=0)) >= VECTOR_WIDTH:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -58,21 +59,22 @@ class EnsembleConfig(BaseModel):
         return self
 
 
-def make_detector(config: AnyDetectorConfig) -> AnomalyDetector:
+def make_detector(config: AnyDetectorConfig, executor: Executor | None = None) -> AnomalyDetector:
+    """A new detector; `executor` is where fits run, at once in the caller's thread without one."""
     match config:
         case HalfSpaceTreesConfig():
             return HalfSpaceTreesDetector(config)
         case IsolationForestConfig():
-            return IsolationForestDetector(config)
+            return IsolationForestDetector(config, executor)
         case AutoencoderConfig():
-            return AutoencoderDetector(config)
+            return AutoencoderDetector(config, executor)
         case _:
             return StatisticalDetector(config)
 
 
-def make_ensemble(config: EnsembleConfig) -> EnsembleDetector:
+def make_ensemble(config: EnsembleConfig, executor: Executor | None = None) -> EnsembleDetector:
     return EnsembleDetector(
-        [make_detector(detector) for detector in config.detectors],
+        [make_detector(detector, executor) for detector in config.detectors],
         [detector.weight for detector in config.detectors],
         config.strategy,
     )

@@ -56,8 +56,8 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
     defaults: Properties = {
         "transaction.timeout.ms": 10_000,
         "compression.type": "lz4",
-        # A batch is sent by the commit's flush; lingering only lets it fill up before.
         "message.max.bytes": MOST_MESSAGE_BYTES,
+        # A batch is sent by the commit's flush; lingering only lets it fill up before.
         "linger.ms": 5,
         "batch.num.messages": 10_000,
         "batch.size": 1_000_000,

@@ -166,7 +166,7 @@ def test_a_point_without_history_has_no_score_and_every_other_has_one(config: ty
 @every_config
 def test_scoring_changes_nothing(config: type[DetectorConfig]) -> None:
     detector = quick(config)
-    run(detector, stream().part(0, 300))
+    run(detector, stream().part(0, 400))
     before = {name: array.copy() for name, array in detector.state().items()}
     left = detector.points_to_change
     first = detector.score(stream())
@@ -204,7 +204,7 @@ def test_learning_from_constant_series_gives_finite_scores(config: type[Detector
     detector = quick(config)
     points = [a_point("a", i + 1, 5.0 if i < 299 else 6.0) for i in range(300)]
     oddness = run(detector, Features().of(points))
-    assert np.isfinite(oddness[130:]).all()
+    assert np.isfinite(oddness[170:]).all()
 
 
 @every_config

@@ -122,8 +122,8 @@ def small() -> EnsembleDetector:
 def test_members_take_part_from_when_they_are_trained() -> None:
     surprises = small().members(Features().of(noise(1, 400, sources=1)))
     taking_part = np.isfinite(surprises)
-    assert taking_part.argmax(axis=0).tolist() == [30, 64, 128]
-    assert taking_part[128:].all()
+    assert taking_part.argmax(axis=0).tolist() == [30, 64, 160]
+    assert taking_part[160:].all()
 
 
 def test_an_ensemble_is_trained_when_one_of_its_detectors_is() -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detectors.fitting import FitSchedule, FittedConfig
+from service.detectors.fitting import FitSchedule, FittedConfig, Fitting, InlineExecutor
 from service.features.engine import VECTOR_WIDTH
 
 NO_HISTORY = np.nan
@@ -95,3 +98,60 @@ def test_a_state_of_another_configuration_is_refused(
 ) -> None:
     with pytest.raises(ValueError):
         FitSchedule(FittedConfig(sample_points=64)).restore(wrong)
+
+
+class LateExecutor(Executor):
+    """Does the work only when its result is asked for: as slow as a fit beside the loop can be."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        class Late(Future[Any]):
+            def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002 - Future has it
+                return fn(*args, **kwargs)
+
+        return Late()
+
+
+def models(
+    executor: Executor, points: int, cuts: list[int], stop: int | None = None
+) -> list[tuple[int, float]]:
+    """(count from which it scores, the newest vector it learned from) of every model."""
+    config = FittedConfig(first_fit_points=100, refit_points=500, sample_points=64)
+
+    def fit(sample: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+        return float(sample[-1, 0])
+
+    fitting = Fitting(config, fit, executor)
+    found = []
+    edges = sorted({0, points, *cuts, *([stop] if stop is not None else [])})
+    for start, end in pairwise(edges):
+        if start == stop:
+            saved = fitting.state()
+            fitting = Fitting(config, fit, executor)
+            fitting.restore(saved)
+        while start < end:
+            upto = min(end, start + fitting.points_to_change)
+            if (model := fitting.take(vectors(start, upto))) is not None:
+                found.append((upto, model))
+            start = upto
+    return found
+
+
+def test_a_model_comes_into_force_a_quarter_of_its_count_later() -> None:
+    assert models(InlineExecutor(), 1800, []) == [
+        (125, 99.0),
+        (500, 399.0),
+        (625, 499.0),
+        (1250, 999.0),
+        (1750, 1499.0),
+    ]
+
+
+@given(st.lists(st.integers(0, 1500), max_size=10), st.integers(0, 1500))
+def test_models_are_the_same_for_any_batches_any_executor_and_after_a_restart(
+    cuts: list[int], stop: int
+) -> None:
+    expected = models(InlineExecutor(), 1500, [])
+    assert models(LateExecutor(), 1500, cuts) == expected
+    assert models(InlineExecutor(), 1500, cuts, stop) == expected
+    with ThreadPoolExecutor(1) as threads:
+        assert models(threads, 1500, cuts) == expected
