@@ -22,6 +22,7 @@ from pathlib import Path
 from service.commands.feed_files import count_points
 from service.stream.local_broker import LocalBroker
 from service.wire.anomaly import Anomaly
+from tests.alerting.channels.servers import HttpServer
 from tests.kafka.running import (
     Setup,
     input_offsets,
@@ -30,7 +31,6 @@ from tests.kafka.running import (
     running,
     wait_for,
 )
-from tests.scripted_http import ScriptedServer
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Counts:
 
 def whole_job(bootstrap: str, files: list[Path], partitions: int = 4) -> Counts:
     """Run the job in topics of its own and count."""
-    with ScriptedServer() as slack:
+    with HttpServer() as slack:
         channel = f"{{type: slack, webhook_url: '{slack.url}/services/T0/B0/secret'}}"
         setup = Setup.of(
             bootstrap,

@@ -14,7 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.clock import Clock, SystemClock
-from service.commands.feed_files import LABEL_COLUMNS, FeedOptions, FeedPoint, count_points, read_timed_points
+from service.commands.feed_files import (
+    LABEL_COLUMNS,
+    FeedError,
+    FeedOptions,
+    FeedPoint,
+    count_points,
+    read_timed_points,
+)
 from service.commands.options import BootstrapOption, ConfigOption, SetOption, settings_of
 from service.errors import AnomalydError, ConfigurationError, TopicsMissingError
 from service.settings import Settings
@@ -74,11 +81,15 @@ def feed(
     sent = 0
     with bar:
         task = bar.add_task("", total=total)
-        for point in paced(read_timed_points(files, options), rate, speedup, clock):
-            producer.send(point.source_id, point.body)
-            sent += 1
-            if sent % _BAR_EVERY == 0 or rate or speedup:
-                bar.update(task, completed=sent)
+        try:
+            for point in paced(read_timed_points(files, options), rate, speedup, clock):
+                producer.send(point.source_id, point.body)
+                sent += 1
+                if sent % _BAR_EVERY == 0 or rate or speedup:
+                    bar.update(task, completed=sent)
+        except FeedError as error:
+            lost = producer.finish()
+            raise FeedError(f"{error}; {sent - len(lost)} points before it were sent") from error
         lost = producer.finish()
     if lost:
         raise AnomalydError(f"{len(lost)} of {sent} points were not taken; the first: {lost[0]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import BinaryIO
 
 import typer
@@ -35,19 +36,20 @@ class PartitionedScorer:
         if settings.model.path:
             model = load_model(settings.model.path, detection.ensemble, detection.features)
         topic = settings.topics.name("data_points")
-        self._pipelines = [
-            DetectionPipeline(detection, topic=topic, partition=number, model=model)
-            for number in range(settings.topics.partitions)
-        ]
+        self._partitions = settings.topics.partitions
+        self._make = partial(DetectionPipeline, detection, topic=topic, model=model)
+        self._pipelines: dict[int, DetectionPipeline] = {}
 
     def results(self, records: Sequence[Record]) -> list[bytes]:
         """One result each, in the order of the records."""
         places: dict[int, list[int]] = {}
         for i, record in enumerate(records):
-            number = partition_of(record.content.source_id, len(self._pipelines))
+            number = partition_of(record.content.source_id, self._partitions)
             places.setdefault(number, []).append(i)
         results = [b""] * len(records)
         for number, indices in places.items():
+            if number not in self._pipelines:
+                self._pipelines[number] = self._make(partition=number)
             outcomes = self._pipelines[number].process_batch([records[i] for i in indices])
             for i, outcome in zip(indices, outcomes, strict=True):
                 results[i] = outcome.result

@@ -77,8 +77,7 @@ class HttpServer:
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return url_of(self.host, self.port)
 
     def start(self) -> None:
         self._thread.start()
@@ -87,3 +86,8 @@ class HttpServer:
         self._server.should_exit = True
         self._thread.join(5.0)
         self._socket.close()
+
+
+def url_of(host: str, port: int) -> str:
+    """The URL of an address; an IPv6 one stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -27,7 +27,7 @@ from service.alerting.worker import ChannelWorker
 from service.clock import Clock
 from service.logs import logger
 from service.metrics import Metrics
-from service.stream.clients import CLIENT_LOG
+from service.stream.clients import made
 
 _ASK_S = 15.0  # for a question to the cluster
 _FLUSH_S = 60.0  # for the deliveries to be acknowledged; a broker may be elected anew in between
@@ -109,9 +109,7 @@ class KafkaAnomalySource:
 
     def __init__(self, kafka: Mapping[str, Any], topic: str, group_id: str) -> None:
         self._topic = topic
-        self._consumer = Consumer(
-            {**kafka, **_READER, "group.id": group_id, "error_cb": _say}, logger=CLIENT_LOG
-        )
+        self._consumer = made(Consumer, {**kafka, **_READER, "group.id": group_id, "error_cb": _say})
 
     def subscribe(self, listener: AssignmentListener) -> None:
         def on_assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -162,10 +160,10 @@ class KafkaDeliveryLog:
 
     def __init__(self, kafka: Mapping[str, Any], topic: str, client: str) -> None:
         self._topic = topic
-        self._producer = Producer({**kafka, **_WRITER, "error_cb": _say}, logger=CLIENT_LOG)
+        self._producer = made(Producer, {**kafka, **_WRITER, "error_cb": _say})
         # librdkafka wants a group's name even of a consumer that never joins one.
         reader = {"group.id": f"{client}-deliveries", "enable.partition.eof": True, "error_cb": _say}
-        self._consumer = Consumer({**kafka, **_READER, **reader}, logger=CLIENT_LOG)
+        self._consumer = made(Consumer, {**kafka, **_READER, **reader})
         self._failure: KafkaError | None = None
         self._next: dict[int, int] = {}
         self._end: dict[int, int] = {}

@@ -74,6 +74,7 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
 # librdkafka would write to stderr by itself. What of it people need to hear, `ClusterState` says once; the
 # rest is there at log level debug.
 CLIENT_LOG = logging.getLogger("librdkafka")
+CLIENT_LOG.addHandler(logging.NullHandler())  # commands that set up no log stay silent
 
 
 Client = TypeVar("Client")

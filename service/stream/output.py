@@ -14,7 +14,7 @@ from service.wire.data_point import InvalidRecord
 
 Publish = Literal["all", "anomalies", "none"]
 
-_ENVELOPE_BYTES = 1024  # key, batch and record framing, with room to spare
+_ENVELOPE_BYTES = 1024  # batch and record framing, with room to spare
 _PASSED_THROUGH = frozenset({"traceparent", "tracestate"})
 
 
@@ -101,7 +101,8 @@ class Publisher:
             ("x-reason", invalid.reason.encode()),
             ("x-detail", invalid.detail.encode()),
         ]
-        most = max(self._route.dead_letter_bytes - _ENVELOPE_BYTES - _size(headers), 0)
+        around = _ENVELOPE_BYTES + _size(headers) + len(message.key() or b"")
+        most = max(self._route.dead_letter_bytes - around, 0)
         if value is not None and len(value) > most:
             headers.append(("x-cut-from-bytes", b"%d" % len(value)))
             value = value[:most]

@@ -16,7 +16,9 @@ def at(*times_ms: int | None) -> list[FeedPoint]:
     return [FeedPoint(time_ms, "pump-7", b"") for time_ms in times_ms]
 
 
-def seconds_of(points: list[FeedPoint], rate: float | None = None, speedup: float | None = None) -> list[float]:
+def seconds_of(
+    points: list[FeedPoint], rate: float | None = None, speedup: float | None = None
+) -> list[float]:
     """When each point is let go, in seconds from the start."""
     clock = ManualClock(0.0)
     return [clock.now() for _ in paced(iter(points), rate, speedup, clock)]

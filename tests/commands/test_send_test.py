@@ -1,29 +1,26 @@
 from __future__ import annotations
 
-import json
-
+from tests.alerting.channels.servers import Answer, HttpServer
 from tests.commands.command_line import Command
-from tests.scripted_http import Response, ScriptedServer
 
 
 def hook(url: str) -> str:
-    return (
-        f"alerting={{channels: {{hook: {{type: webhook, url: '{url}/hunter2', allow_private: true, secret: hunter2}}}}}}"
-    )
+    members = f"type: webhook, url: '{url}/hunter2', allow_private: true, secret: hunter2"
+    return f"alerting={{channels: {{hook: {{{members}}}}}}}"
 
 
 def test_one_harmless_alert_goes_through_the_channel(anomalyd: Command) -> None:
-    with ScriptedServer() as server:
+    with HttpServer() as server:
         ran = anomalyd("send-test", "hook", "--set", hook(server.url))
     assert (ran.code, ran.out, ran.err) == (0, "channel 'hook' took the test alert\n", "")
     (request,) = server.requests
-    assert "Nothing is wrong" in json.loads(request.body)["explanation"]
+    assert "Nothing is wrong" in request.json["explanation"]
 
 
 def test_what_the_destination_answers_is_said_without_secrets_and_the_exit_code_is_1(
     anomalyd: Command,
 ) -> None:
-    with ScriptedServer(lambda _: Response(404, b"no hunter2 here")) as server:
+    with HttpServer(Answer(404, body="no hunter2 here")) as server:
         ran = anomalyd("send-test", "hook", "--set", hook(server.url))
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("error: channel 'hook': http_404: no ")
@@ -37,8 +34,6 @@ def test_an_unknown_channel_names_those_that_there_are(anomalyd: Command) -> Non
 
 
 def test_the_terminal_takes_it_too(anomalyd: Command) -> None:
-    ran = anomalyd(
-        "send-test", "t", "--set", "alerting={channels: {t: {type: terminal, stream: stdout}}}"
-    )
+    ran = anomalyd("send-test", "t", "--set", "alerting={channels: {t: {type: terminal, stream: stdout}}}")
     assert ran.code == 0
     assert "This is a test alert" in ran.out

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -17,7 +18,7 @@ FLEET = Fleet(12, 2000, 1)
 HEALTHY = next(s for s in FLEET.source_ids if s not in {fault.source_id for fault in FLEET.faults})
 
 
-def told(source_id: str, point: int, incident: str = "opened", **members: object) -> Anomaly:
+def told(source_id: str, point: int, incident: str = "opened", **members: Any) -> Anomaly:
     timestamp = format_rfc3339(FIRST_MS + point * STEP_MS)
     return anomaly(
         f"data-points-0-{source_id}-{point}",
@@ -83,7 +84,9 @@ def test_the_verdict_is_shown_with_what_was_missed_and_what_was_false() -> None:
     console = Console(record=True, width=160, file=None, quiet=False)
     anomalies = [hit(fault) for fault in FLEET.faults[1:]] + [told(HEALTHY, 7, explanation="why it rang")]
     with console.capture() as captured:
-        show.verdict(console, verdict_of(*anomalies), sources=12, points=24_000, machine_points=7, seconds=15.4)
+        show.verdict(
+            console, verdict_of(*anomalies), sources=12, points=24_000, machine_points=7, seconds=15.4
+        )
     text = captured.get()
     assert len(re.findall("✓", text)) == 9
     assert re.search(rf"✗ +{FLEET.faults[0].kind} +{FLEET.faults[0].source_id} .*missed", text)

@@ -176,5 +176,7 @@ def test_objects_cannot_be_saved(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(AnomalydError, match=rf"model {tmp_path}/file/model: cannot be written: Not a directory"):
+    with pytest.raises(
+        AnomalydError, match=rf"model {tmp_path}/file/model: cannot be written: Not a directory"
+    ):
         save(tmp_path / "file" / "model", {}, ENSEMBLE, FEATURES, {})

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from service.errors import AnomalydError
-from service.http.server import HttpServer, make_app
+from service.http.server import HttpServer, make_app, url_of
 from service.metrics import Metrics
 
 
@@ -69,7 +69,8 @@ def test_metrics_are_openmetrics_for_who_asks_for_it(server: HttpServer, metrics
     )
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert answer.text.endswith("# EOF\n")
-    assert "anomalyd_points" in {family.name for family in parse_openmetrics(answer.text)}
+    families = parse_openmetrics(answer.text)  # type: ignore[no-untyped-call]
+    assert "anomalyd_points" in {family.name for family in families}
 
 
 def test_each_scrape_sees_the_present(server: HttpServer, metrics: Metrics) -> None:
@@ -110,13 +111,17 @@ def test_nothing_else_is_served_and_nothing_can_be_changed(server: HttpServer) -
         assert httpx.post(f"{server.url}{path}").status_code == 405
 
 
-def test_a_taken_port_is_an_error_that_names_it(server: HttpServer, metrics: Metrics, patient: Patient) -> None:
-    with pytest.raises(AnomalydError, match=f"http: cannot listen on 127.0.0.1:{server.port}: Address already"):
+def test_a_taken_port_is_an_error_that_names_it(
+    server: HttpServer, metrics: Metrics, patient: Patient
+) -> None:
+    with pytest.raises(
+        AnomalydError, match=f"http: cannot listen on 127.0.0.1:{server.port}: Address already"
+    ):
         HttpServer(make_app(metrics.registry, patient), "127.0.0.1", server.port)
 
 
 def test_an_address_of_another_machine_is_an_error_that_names_it(metrics: Metrics, patient: Patient) -> None:
-    with pytest.raises(AnomalydError, match="http: cannot listen on 192.0.2.1:0: Cannot assign"):
+    with pytest.raises(AnomalydError, match=r"http: cannot listen on 192\.0\.2\.1:0: Cannot assign"):
         HttpServer(make_app(metrics.registry, patient), "192.0.2.1", 0)
 
 
@@ -142,13 +147,6 @@ def test_a_stopped_server_frees_its_port(metrics: Metrics, patient: Patient) -> 
     second.stop()
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
-def test_an_ipv6_address_has_brackets_in_its_url(metrics: Metrics, patient: Patient) -> None:
-    try:
-        made = HttpServer(make_app(metrics.registry, patient), "::1", 0)
-    except AnomalydError:
-        pytest.skip("this machine has no ::1")
-    made.start()
-    assert made.url == f"http://[::1]:{made.port}"
-    assert httpx.get(f"{made.url}/-/ready").status_code == 200
-    made.stop()
+def test_an_ipv6_address_has_brackets_in_its_url() -> None:
+    assert url_of("::1", 9464) == "http://[::1]:9464"
+    assert url_of("127.0.0.1", 9464) == "http://127.0.0.1:9464"

@@ -26,7 +26,7 @@ from service.stream.reading import read_all
 PATIENCE_S = 120.0
 
 
-def wait_for(done: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+def wait_for(done: Callable[[], bool], what: str = "it", patience_s: float = PATIENCE_S) -> None:
     """Look again and again until `done`; fails with `what` when patience ends."""
     deadline = time.monotonic() + patience_s
     never = threading.Event()
@@ -92,8 +92,11 @@ class RunningService:
         return self.process.poll() is not None
 
     def is_ready(self) -> bool:
-        assert not self.exited, self.log
-        return httpx.get(f"{self.url}/-/ready").status_code == 200
+        try:
+            return httpx.get(f"{self.url}/-/ready").status_code == 200
+        except httpx.TransportError:
+            assert not self.exited, self.log  # why it went, instead of that nobody answers
+            return False
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that carry these labels."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,7 @@ from service.wire.timestamps import format_rfc3339
 from tests.alerting.anomalies import record
 from tests.alerting.channels.servers import Answer, HttpServer
 from tests.kafka.conftest import RunningBroker
+from tests.kafka.running import wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -135,13 +136,6 @@ def running(workers: list[ChannelWorker]) -> Iterator[list[ChannelWorker]]:
             worker.stop(deadline_s=20)
         left = [worker.join() for worker in workers]
     assert all(left)
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not what():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 def incident(number: int, **members: Any) -> dict[str, Any]:
@@ -277,7 +271,6 @@ def test_a_storm_of_duplicates_is_worked_through(cluster: Cluster) -> None:
 def test_a_missing_topic_is_waited_for(broker: RunningBroker, topic_prefix: str) -> None:
     cluster = Cluster(broker.bootstrap_servers, topic_prefix)
     with HttpServer() as server, running(cluster.workers(server.url)) as workers:
-        time.sleep(1)
         assert workers[0].healthy
         cluster.create()
         cluster.publish(incident(1))

@@ -10,7 +10,13 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from service.errors import ConfigurationError
-from service.stream.clients import consumer_properties, made, make_consumer, make_producer, producer_properties
+from service.stream.clients import (
+    consumer_properties,
+    made,
+    make_consumer,
+    make_producer,
+    producer_properties,
+)
 from service.stream.config import KafkaConfig, StreamConfig
 from service.stream.feeding import PointProducer
 
@@ -30,29 +36,35 @@ def producer(**kafka: Any) -> dict[str, Any]:
 
 
 def test_the_consumer_has_what_the_promise_rests_on() -> None:
-    assert consumer(group_id="plant").items() >= {
-        "group.id": "plant",
-        "group.protocol": "classic",
-        "group.instance.id": "plant-worker-1",
-        "partition.assignment.strategy": "cooperative-sticky",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "isolation.level": "read_committed",
-        "allow.auto.create.topics": False,
-        "session.timeout.ms": 6000,
-    }.items()
+    assert (
+        consumer(group_id="plant").items()
+        >= {
+            "group.id": "plant",
+            "group.protocol": "classic",
+            "group.instance.id": "plant-worker-1",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "allow.auto.create.topics": False,
+            "session.timeout.ms": 6000,
+        }.items()
+    )
 
 
 def test_the_producer_has_what_the_promise_rests_on() -> None:
-    assert producer(group_id="plant").items() >= {
-        "transactional.id": "plant-worker-1",
-        "transaction.timeout.ms": 10_000,
-        "enable.idempotence": True,
-        "partitioner": "murmur2_random",
-        "compression.type": "lz4",
-        "retry.backoff.ms": 5,
-        "retry.backoff.max.ms": 100,
-    }.items()
+    assert (
+        producer(group_id="plant").items()
+        >= {
+            "transactional.id": "plant-worker-1",
+            "transaction.timeout.ms": 10_000,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "retry.backoff.ms": 5,
+            "retry.backoff.max.ms": 100,
+        }.items()
+    )
 
 
 def test_the_names_of_a_worker_are_the_same_after_a_restart() -> None:
@@ -66,16 +78,22 @@ def test_properties_for_all_clients_yield_to_those_for_one_kind() -> None:
         "consumer": {"client.id": "reads", "session.timeout.ms": 9000},
         "producer": {"client.id": "writes", "linger.ms": 1},
     }
-    assert consumer(**given).items() >= {
-        "client.id": "reads",
-        "security.protocol": "SSL",
-        "session.timeout.ms": 9000,
-    }.items()
-    assert producer(**given).items() >= {
-        "client.id": "writes",
-        "security.protocol": "SSL",
-        "linger.ms": 1,
-    }.items()
+    assert (
+        consumer(**given).items()
+        >= {
+            "client.id": "reads",
+            "security.protocol": "SSL",
+            "session.timeout.ms": 9000,
+        }.items()
+    )
+    assert (
+        producer(**given).items()
+        >= {
+            "client.id": "writes",
+            "security.protocol": "SSL",
+            "linger.ms": 1,
+        }.items()
+    )
 
 
 def test_where_to_begin_is_a_setting() -> None:

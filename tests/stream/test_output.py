@@ -9,8 +9,7 @@ from confluent_kafka import Message
 
 from service.pipeline import Outcome
 from service.stream.output import Output, Publish, Publisher, Route
-from service.wire.data_point import InvalidRecord
-from service.wire.rules import Reason
+from service.wire.data_point import InvalidRecord, Reason
 
 MOST = 10_000
 ROUTE = Route("in", "results", "odd", "dead", MOST, frozenset({"results", "odd", "dead"}))
@@ -30,7 +29,9 @@ def message(
     return Message(topic="in", partition=3, offset=17, key=key, value=value, headers=headers)
 
 
-def published(outcome: Outcome, publish: Publish = "all", headers: list[tuple[str, Any]] | None = None) -> Output:
+def published(
+    outcome: Outcome, publish: Publish = "all", headers: list[tuple[str, Any]] | None = None
+) -> Output:
     output = Output()
     Publisher(ROUTE, publish).outcome(output, message(headers=headers), 3, outcome, b"model-1")
     return output
@@ -49,7 +50,9 @@ def test_an_anomaly_goes_out_behind_its_result_with_the_same_headers() -> None:
 
 
 def test_of_the_inputs_headers_only_the_trace_is_passed_through() -> None:
-    (sent,) = published(NORMAL, headers=[("other", b"x"), TRACE, ("tracestate", b"s"), ("x-model", b"y")]).messages
+    (sent,) = published(
+        NORMAL, headers=[("other", b"x"), TRACE, ("tracestate", b"s"), ("x-model", b"y")]
+    ).messages
     assert sent.headers == [*PLACE, ("x-model", b"model-1"), TRACE, ("tracestate", b"s")]
 
 
