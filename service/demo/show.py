@@ -32,15 +32,15 @@ def verdict(
 ) -> None:
     """Planted against found, and what was false."""
     table = Table(box=box.SIMPLE_HEAD, title="What was planted, and what was found", title_justify="left")
-    for heading in ("", "fault", "source", "value", "score", "severity", "told at"):
-        table.add_column(heading, justify="right" if heading in ("score", "told at") else "left")
+    for heading in ("", "fault", "source", "value", "score", "severity", "at point"):
+        table.add_column(heading, justify="right" if heading in ("score", "at point") else "left")
     for found in verdict.faults:
         fault, anomaly = found.fault, found.anomaly
         if anomaly is None:
             table.add_row("[red]✗[/]", fault.kind, fault.source_id, fault.value, "", "[red]missed[/]", "")
             continue
         colour = _COLOUR[anomaly.severity]
-        told_at = f"point {(found.after_points or 0) + 1} of {fault.points}"
+        told_at = f"{(found.after_points or 0) + 1} of {fault.points}"
         table.add_row(
             "[green]✓[/]", fault.kind, fault.source_id, fault.value,
             f"{anomaly.score:.3f}", f"[{colour}]{anomaly.severity}[/]", told_at,
