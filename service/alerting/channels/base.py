@@ -63,7 +63,7 @@ class AlertChannel(ABC):
         """Let go of connections; the channel is not used afterwards."""
 
 
-class ChannelSettings(BaseModel):
+class ChannelSettings(BaseModel, ABC):
     """What every channel's config has; `make` is where its library is imported, not before.
 
     A field named in `secret_fields` may be given as `<field>_file` instead: the path of a file whose
@@ -97,8 +97,9 @@ class ChannelSettings(BaseModel):
         values = (getattr(self, field) for field in self.secret_fields)
         return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
+    @abstractmethod
     def make(self, name: str, clock: Clock) -> AlertChannel:
-        raise NotImplementedError
+        """The channel of this configuration; its library is imported here, not before."""
 
 
 def _read_secret(field: str, path: str) -> str:
