@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
 from typing import Literal
 
 import numpy as np
@@ -35,6 +35,10 @@ from service.wire.data_point import DataPoint
 
 Only = Literal["detection", "alerting"]
 Condition = Callable[[], bool]
+
+_LEAST_DRAIN_S = 1.0  # for the alerts in flight, where the batch has used up the time
+
+_LEAVING_S = 3.0  # to leave the consumer groups and close clients
 
 _log = logs.logger("app")
 
@@ -104,6 +108,11 @@ class Service:
         told = total(metrics.alerts_sent) + total(metrics.alerts_suppressed) + total(metrics.alerts_dead)
         return told >= total(metrics.anomalies) * len(self._workers)
 
+    @property
+    def longest_stop_s(self) -> float:
+        """How long `run` goes on after `stop` if Kafka answers: the batch, the alerts, leaving the groups."""
+        return self._settings.shutdown.drain + _LEAVING_S
+
     # Life.
 
     def stop(self) -> None:
@@ -154,7 +163,7 @@ class Service:
                 self._detect(partitions)
         finally:
             for worker in self._workers:
-                worker.stop(settings.shutdown.drain)
+                worker.stop(max(settings.shutdown.drain - self._stopping_s(), _LEAST_DRAIN_S))
             for worker in self._workers:
                 if not worker.join():
                     _log.warning(
@@ -202,6 +211,10 @@ class Service:
         except Stopped:
             _log.warning("stopped while Kafka was away; the batch in flight will be read again")
 
+    def _stopping_s(self) -> float:
+        """How long ago a stop was asked for; 0 if it was not."""
+        return self._clock.monotonic() - self._stopped_at if self._stop.is_set() else 0.0
+
     def _pipeline(self, partition: int, model: Model | None) -> DetectionPipeline:
         topic = self._settings.topics.name("data_points")
         return DetectionPipeline(
@@ -215,8 +228,7 @@ class Service:
             cluster.lost(error)
             if self._runtime is not None:
                 self._runtime.still_turning()
-            stopping_s = self._clock.monotonic() - self._stopped_at
-            if self._stop.is_set() and stopping_s > self._settings.shutdown.drain:
+            if self._stopping_s() > self._settings.shutdown.drain:
                 raise Stopped
 
         return waited
@@ -239,15 +251,43 @@ class Service:
 
 @contextlib.contextmanager
 def stopped_by_signals(service: Service) -> Iterator[None]:
-    """SIGTERM and SIGINT ask `service` to stop; a second one of them ends the process at once."""
+    """SIGTERM and SIGINT ask `service` to stop; a second one of them ends the process at once.
 
-    def handle(number: int, _: FrameType | None) -> None:
-        service.stop()
-        signal.signal(number, signal.SIG_DFL)
+    A client call can be stuck in a cluster that is away, past its own timeout (`send_offsets_to_transaction`
+    was seen to take 20 s), and Python runs its handlers only between the calls of the main thread. So a
+    thread of its own hears of the signals, and when the time for stopping is over ends the process.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    waker = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    def leave() -> None:
+        _log.warning("Kafka does not let go; leaving without it, the batch in flight will be read again")
+        os._exit(0)
+
+    last_resort = threading.Timer(service.longest_stop_s, leave)
+    last_resort.daemon = True
+
+    def listen() -> None:
+        asked = False
+        while number := os.read(heard, 1):
+            if number[0] in before and asked:
+                os._exit(128 + number[0])
+            if number[0] in before:
+                asked = True
+                service.stop()
+                last_resort.start()
+        os.close(heard)
+
+    listener = threading.Thread(target=listen, name="signals", daemon=True)
+    listener.start()
     try:
         yield
     finally:
+        last_resort.cancel()
+        signal.set_wakeup_fd(waker)
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(told)
+        listener.join()

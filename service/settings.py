@@ -60,7 +60,7 @@ class ModelConfig(_Section):
 
 
 class ShutdownConfig(_Section):
-    drain: Duration = 8.0
+    drain: Duration = 6.0
     """How long a stop waits for the batch and the alerts in flight."""
 
 

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 Headers = list[tuple[str, bytes]]
 
-_CALL_TIMEOUT_S = 5.0
+_CALL_TIMEOUT_S = 1.5  # each call is made again until it succeeds; between two a stop is noticed
 
 # The group has moved on without us: whether the partitions are still ours only the next poll tells.
 _MOVED_ON = frozenset(

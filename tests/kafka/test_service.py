@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -169,6 +170,19 @@ def test_a_broker_that_goes_away_is_said_once_and_work_resumes_when_it_is_back(t
             assert len(service.events("Kafka answers again")) == 1
         results = published(setup.settings, "detection_results")
         assert input_offsets(results) == [(0, i) for i in range(100)]
+
+
+def test_sigterm_while_the_broker_is_dead_still_exits_0_in_time(topic_prefix: str) -> None:
+    with LocalBroker() as broker:
+        setup = Setup.of(broker.bootstrap_servers, topic_prefix)
+        make_topics(setup.settings)
+        produce(setup.settings, [("pump-1", _good("pump-1", i)) for i in range(30_000)])
+        with running(setup) as service:
+            wait_for(lambda: service.records_done() > 0, "a batch is done")
+            broker.kill_node(0)
+            began = time.monotonic()
+            assert service.terminate() == 0
+            assert time.monotonic() - began < setup.settings.shutdown.drain + 8.0
 
 
 def test_publish_anomalies_leaves_the_other_results_out(broker: RunningBroker, topic_prefix: str) -> None:
