@@ -70,7 +70,7 @@ def _serve(nodes: int, port: int | None, keep: Path | None, stderr: Console) -> 
             data = f"its data stays in {keep}" if keep else "its data goes when it stops"
             stderr.print(f"Apache Kafka {kafka_version()} is running, {data}; Ctrl-C stops it.")
         while True:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S)  # the nodes are the supervisor's children: their end wakes nobody here
             for node in range(nodes):
                 if (code := kafka.exit_code(node)) is not None:
                     raise AnomalydError(

@@ -178,7 +178,7 @@ class Supervisor:
     def _wait(self, child: subprocess.Popen[bytes], timeout_s: float) -> int | None:
         deadline = time.monotonic() + timeout_s
         while child.poll() is None and time.monotonic() < deadline and self._parent_lives():
-            time.sleep(0.01)
+            time.sleep(0.01)  # watches two at once, child and parent: neither `wait` would see the other
         return child.returncode
 
     def _parent_lives(self) -> bool:

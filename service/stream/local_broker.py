@@ -266,7 +266,7 @@ class LocalBroker:
             raise self._failure(node, "ended while it started")
         if time.monotonic() > deadline:
             raise self._failure(node, f"was not ready after {START_TIMEOUT_S:.0f} s")
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # a starting broker tells nobody when it is ready: only asking does
 
     def _failure(self, node: int, what: str) -> LocalBrokerError:
         return LocalBrokerError(f"Kafka's node {node} {what}; the end of its log:\n{self.log_tail(node)}")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from service.clock import Clock
 from service.errors import AnomalydError
@@ -231,8 +231,8 @@ class StreamRuntime:
         """Forget what the undone batch taught and go back to the committed offsets."""
         self._log.warning("reading again from the committed offsets")
         for committed in self._committed([offset.partition for offset in output.offsets]):
-            if committed.offset < 0:
-                committed.offset = OFFSET_BEGINNING
+            if committed.offset < 0:  # the group has none yet: where we began, wherever that was
+                committed.offset = self._partitions[committed.partition].committed
             self._partitions[committed.partition] = _Partition(self._make_pipeline(committed.partition))
             try:
                 self._consumer.seek(committed)

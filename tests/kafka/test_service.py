@@ -12,7 +12,6 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from service.stream.local_broker import LocalBroker
 from tests.kafka.conftest import RunningBroker
 from tests.kafka.running import (
-    RunningService,
     Setup,
     headers,
     input_offsets,
@@ -145,10 +144,6 @@ def test_topics_create_makes_them_once_and_verify_finds_them(
     assert first.stdout.count("3 partitions, made") == 5
     assert again.stdout.count("was there") == 6
     assert f"{topic_prefix}anomalies: 3 partitions" in found.stdout
-
-
-def _ready(service: RunningService) -> bool:
-    return service.is_ready()
 
 
 def test_a_broker_that_goes_away_is_said_once_and_work_resumes_when_it_is_back(topic_prefix: str) -> None:
