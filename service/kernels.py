@@ -10,9 +10,11 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from service.cache import cache_dir
 
@@ -45,3 +47,20 @@ def kernel(function: F) -> F:
     A kernel releases the interpreter lock, so alert workers and the HTTP server go on meanwhile.
     """
     return cast(F, numba.njit(cache=True, error_model="numpy", nogil=True)(function))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def borrowed(typing_context: Any, array: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """The array without its owner, for a kernel to hand on: only of arrays that the kernel was given.
+
+    With an owner every call from kernel to kernel counts a reference up and down, atomically; for kernels that
+    look at bytes this halved the speed.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, value=arguments[0])
+        view.meminfo = cgutils.get_null_value(view.meminfo.type)
+        view.parent = cgutils.get_null_value(view.parent.type)
+        return view._getvalue()  # noqa: SLF001
+
+    return array(array), build

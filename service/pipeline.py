@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -27,9 +26,11 @@ from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.features.engine import Feature, FeatureBatch, FeatureConfig, FeatureEngine
 from service.history.sources import Arrival, Placement, Sources
 from service.wire import encode
-from service.wire.batch import PointBatch
+from service.wire.batch import PointBatch, escaped, unescaped
 from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
+from service.wire.reader import ReadBatch
+from service.wire.results import ResultWriter, Scores, Verdict
 
 STATE_VERSION = 1
 """Raised whenever the same input would give other results; part of every model version."""
@@ -85,47 +86,79 @@ class Outcome(NamedTuple):
     is_anomaly: bool = False
 
 
+STATUSES = ("scored", "skipped", "late", "duplicate", "forgotten", "applied", "rejected")
+"""What a result can say of its record."""
+
+NO_RESULT = len(STATUSES)
+"""In place of a status: the record is a dead letter."""
+
+_SEVERITIES = tuple(severity.name.lower() for severity in Severity)
+_INCIDENTS = tuple("" if i is Incident.NONE else i.name.lower() for i in Incident)
+
+
+class Outcomes:
+    """What `n` records give, by their place among those that were read together.
+
+    A dead letter has the status `NO_RESULT` and nothing else. `anomalies` holds the anomaly records, whose
+    severity and incident change stand in the columns.
+    """
+
+    def __init__(self, records: int) -> None:
+        self.keys: list[bytes] = [b""] * records
+        self.results: list[bytes] = [b""] * records
+        self.anomalies: dict[int, bytes] = {}
+        self.status = np.full(records, NO_RESULT, np.uint8)
+        self.severity = np.zeros(records, np.uint8)
+        self.incident = np.zeros(records, np.uint8)
+        self.anomalous = np.zeros(records, np.bool_)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def of(self, record: int) -> Outcome:
+        """One record's, for a person to look at."""
+        return Outcome(
+            self.keys[record].decode(),
+            STATUSES[self.status[record]],
+            self.results[record],
+            self.anomalies.get(record),
+            _SEVERITIES[self.severity[record]],
+            _INCIDENTS[self.incident[record]] or None,
+            bool(self.anomalous[record]),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredPoints:
     """The columns of one stretch of points: where they belong, what they are, what was made of them."""
 
+    batch: PointBatch
     placed: Placement
     features: FeatureBatch
     surprises: npt.NDArray[np.float64]
     decided: DecisionBatch
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """What results are written from, as lists: reading an array number by number is ten times slower."""
+class Obeyed(NamedTuple):
+    """A record that is no point, and what was done about it."""
 
-    score: list[float]
-    anomalous: list[bool]
-    severity: list[int]
-    incident: list[int]
-    detectors: list[list[float]]
-    row_start: list[int]
-    shown: list[list[float]]
-
-    @classmethod
-    def of(cls, scored: ScoredPoints, shown: list[int]) -> _Columns:
-        decided = scored.decided
-        return cls(
-            decided.score.tolist(),
-            decided.anomalous.tolist(),
-            decided.severity.tolist(),
-            decided.incident.tolist(),
-            member_scores(scored.surprises, decided.budget).tolist(),
-            scored.features.row_start.tolist(),
-            scored.features.rows[:, shown].tolist(),
-        )
+    record: int
+    content: Control | Forget
+    status: str
+    reason: str | None
 
 
-STATUSES = ("scored", "skipped", "late", "duplicate", "forgotten", "applied", "rejected")
-"""What a result can say of its record."""
-
-_SEVERITIES = tuple(severity.name.lower() for severity in Severity)
-_INCIDENTS = tuple(None if i is Incident.NONE else i.name.lower() for i in Incident)
+_VERDICT_OF_ARRIVAL = np.zeros(len(Arrival), np.uint8)
+for _arrival, _verdict in (
+    (Arrival.FRESH, Verdict.SCORED),
+    (Arrival.LATE, Verdict.LATE),
+    (Arrival.DUPLICATE, Verdict.DUPLICATE),
+    (Arrival.TOO_WIDE, Verdict.TOO_MANY_NAMES),
+):
+    _VERDICT_OF_ARRIVAL[_arrival] = _verdict
+_STATUS_OF_VERDICT = np.full(len(Verdict), STATUSES.index("skipped"), np.uint8)
+for _verdict in (Verdict.SCORED, Verdict.LATE, Verdict.DUPLICATE):
+    _STATUS_OF_VERDICT[_verdict] = STATUSES.index(_verdict.name.lower())
 
 
 class DetectionPipeline:
@@ -155,8 +188,11 @@ class DetectionPipeline:
             source_tables=[self._calibration.table, self._decision.table],
             series_tables=[self._features.table],
         )
-        self._shown = [(f, Feature[f.upper()].value) for f in self.config.result_features]
+        self._shown = [Feature[name.upper()].value for name in self.config.result_features]
         self._detector_names = [detector.name for detector in self.ensemble.detectors]
+        self._writer = ResultWriter(
+            _SEVERITIES, _INCIDENTS, self.config.result_features, self._detector_names
+        )
         if model is not None:
             self.ensemble.restore(model.arrays)
         self._clock = clock or SystemClock()
@@ -169,7 +205,7 @@ class DetectionPipeline:
     @property
     def state_bytes(self) -> int:
         """Memory of the per-source state."""
-        return sum(table.nbytes for table in self._tables)
+        return sum(table.nbytes for table in self._tables) + self.sources.nbytes
 
     def process(self, data_point: dict[str, Any]) -> dict[str, Any]:
         """Score one point and learn it: the result that the stream would publish, as a dict.
@@ -189,150 +225,177 @@ class DetectionPipeline:
 
     def process_batch(self, records: Sequence[Record]) -> list[Outcome]:
         """Score and learn the records in order; one outcome each."""
-        outcomes: list[Outcome] = []
-        start = 0
-        for i, record in enumerate(records):
-            if not isinstance(record.content, DataPoint):
-                outcomes += self._points(records[start:i])
-                outcomes.append(self._instruction(record.content))
-                start = i + 1
-        outcomes += self._points(records[start:])
+        points = [record.content for record in records if isinstance(record.content, DataPoint)]
+        places = [i for i, record in enumerate(records) if isinstance(record.content, DataPoint)]
+        batch = PointBatch.of(points)
+        batch.points["record"] = places
+        batch.points["offset"] = [records[i].offset for i in places]
+        batch.points["record_time_ms"] = [records[i].record_time_ms for i in places]
+        others = {i: r.content for i, r in enumerate(records) if not isinstance(r.content, DataPoint)}
+        outcomes = self.process_read(ReadBatch(len(records), batch, others))
         if records:
             self._next_offset = records[-1].offset + 1
+        return [outcomes.of(i) for i in range(len(records))]
+
+    def process_read(self, read: ReadBatch) -> Outcomes:
+        """Score and learn what was read together, in its order; dead letters are left out."""
+        return self.publish(read, self.score(read))
+
+    def score(self, read: ReadBatch) -> list[ScoredPoints | Obeyed]:
+        """The first half of `process_read`: score and learn."""
+        steps: list[ScoredPoints | Obeyed] = []
+        batch, start = read.points, 0
+        for record, content in read.others.items():
+            if isinstance(content, InvalidRecord):
+                continue
+            stop = int(np.searchsorted(batch.points["record"], record))
+            steps += self.advance(batch.part(start, stop))
+            steps.append(self._obey(record, content))
+            start = stop
+        steps += self.advance(batch.part(start, len(batch.points)))
+        return steps
+
+    def publish(self, read: ReadBatch, steps: Sequence[ScoredPoints | Obeyed]) -> Outcomes:
+        """The second half of `process_read`: write what was made of the records; changes no state."""
+        outcomes = Outcomes(read.records)
+        _fill_in_keys(read.points, outcomes.keys)
+        for step in steps:
+            if isinstance(step, ScoredPoints):
+                self._write(step, outcomes)
+            else:
+                source_id = step.content.source_id
+                outcomes.keys[step.record] = source_id.encode()
+                outcomes.results[step.record] = encode.instruction_result(
+                    source_id, step.content.time_ms, step.status, step.reason
+                )
+                outcomes.status[step.record] = STATUSES.index(step.status)
         return outcomes
 
-    def _instruction(self, content: Control | Forget) -> Outcome:
+    def _obey(self, record: int, content: Control | Forget) -> Obeyed:
         if isinstance(content, Forget):
             known = self.sources.forget(content.source_id)
-            status, reason = "forgotten", None if known else "unknown_source"
-        else:
-            status, reason = "rejected", "unsupported_control"
-        result = encode.unscored_result(content.source_id, content.time_ms, status, reason)
-        return Outcome(content.source_id, status, result)
+            return Obeyed(record, content, "forgotten", None if known else "unknown_source")
+        return Obeyed(record, content, "rejected", "unsupported_control")
 
-    def _points(self, records: Sequence[Record]) -> list[Outcome]:
-        if not records:
-            return []
-        points = [record.content for record in records if isinstance(record.content, DataPoint)]
-        batch = PointBatch.of(points)
-        offset = np.array([record.offset for record in records], np.int64)
-        outcomes: list[Outcome] = []
-        for scored in self.advance(batch, offset):
-            outcomes += self._outcomes(records, points, scored)
-        return outcomes
-
-    def advance(self, batch: PointBatch, offset: npt.NDArray[np.int64]) -> Iterator[ScoredPoints]:
-        """Score and learn the points of a batch with their input offsets (n,), in few stretches."""
+    def advance(self, batch: PointBatch) -> Iterator[ScoredPoints]:
+        """Score and learn the points of a batch, in few stretches."""
         start = 0
-        while start < len(batch):
+        while start < len(batch.points):
             placed = self.sources.place(batch, start)
-            yield self._score(placed, batch.time_ms, offset)
+            yield self._score(batch, placed)
             start = placed.stop
 
-    def _score(
-        self, placed: Placement, time_ms: npt.NDArray[np.int64], offset: npt.NDArray[np.int64]
-    ) -> ScoredPoints:
+    def _score(self, batch: PointBatch, placed: Placement) -> ScoredPoints:
         features = self._features.advance(placed)
         surprises = self.ensemble.members(features)
         oddness = self.ensemble.combine(surprises)
         surprise = self._calibration.advance(placed.source, oddness)
-        decided = self._decision.advance(placed.source, time_ms[placed.fresh], offset[placed.fresh], surprise)
+        time_ms, offset = (batch.points[field][placed.fresh] for field in ("time_ms", "offset"))
+        decided = self._decision.advance(placed.source, time_ms, offset, surprise)
         judged = ~np.isnan(decided.score)
         self.judged += int(judged.sum())
         self.promised += float(decided.budget[judged].sum())
-        return ScoredPoints(placed, features, surprises, decided)
+        return ScoredPoints(batch, placed, features, surprises, decided)
 
-    def _outcomes(
-        self, records: Sequence[Record], points: Sequence[DataPoint], scored: ScoredPoints
-    ) -> list[Outcome]:
-        placed = scored.placed
-        columns = _Columns.of(scored, [column for _, column in self._shown])
-        outcomes = []
-        fresh = 0
-        for i, arrival in enumerate(placed.arrival.tolist(), placed.start):
-            if not arrival:
-                outcomes.append(self._fresh(records[i], points[i], scored, columns, fresh))
-                fresh += 1
-            elif arrival == Arrival.TOO_WIDE:
-                outcomes.append(_unscored(points[i], "skipped", "too_many_value_names"))
-            else:
-                outcomes.append(_unscored(points[i], "late" if arrival == Arrival.LATE else "duplicate"))
-        return outcomes
-
-    def _fresh(
-        self, record: Record, point: DataPoint, scored: ScoredPoints, columns: _Columns, j: int
-    ) -> Outcome:
-        score = columns.score[j]
-        if math.isnan(score):
-            return _unscored(point, "skipped", _why_unscored(point, bool(scored.features.has_history[j])))
-        severity = _SEVERITIES[columns.severity[j]]
-        incident = _INCIDENTS[columns.incident[j]]
-        told, anomaly = None, None
-        if incident is not None:
-            told, anomaly = self._anomaly(record, point, scored, j, severity, incident)
-        rows = columns.shown[columns.row_start[j] : columns.row_start[j + 1]]
-        result = encode.scored_result(
-            point.source_id,
-            point.time_ms,
-            score,
-            columns.anomalous[j],
-            severity,
-            incident,
-            zip(point.names, point.values, rows, strict=True),
-            self.config.result_features,
-            zip(self._detector_names, columns.detectors[j], strict=True),
+    def _write(self, scored: ScoredPoints, outcomes: Outcomes) -> None:
+        """Everything that the points of a stretch publish."""
+        batch, placed = scored.batch, scored.placed
+        features, decided = scored.features, scored.decided
+        points = batch.points[placed.start : placed.stop]
+        verdict = _VERDICT_OF_ARRIVAL[placed.arrival]
+        fresh = placed.fresh - placed.start
+        verdict[fresh] = _verdicts(scored)
+        row = np.zeros(len(points), np.int64)
+        row[fresh] = np.arange(len(fresh))
+        told = np.zeros((len(fresh), 2), np.int64)
+        told_text = bytearray()
+        for j in np.flatnonzero(decided.incident).tolist():
+            record = int(batch.points[placed.fresh[j]]["record"])
+            why, outcomes.anomalies[record] = self._anomaly(scored, j)
+            told[j, 0] = len(told_text)
+            told_text += escaped(why).encode()
+            told[j, 1] = len(told_text)
+        scores = Scores(
+            verdict,
+            row,
+            decided.score,
+            decided.anomalous,
+            decided.severity,
+            decided.incident,
+            member_scores(scored.surprises, decided.budget),
+            features.row_start,
+            features.rows[:, self._shown],
             told,
-            point.labels,
-            point.id,
+            np.frombuffer(told_text, np.uint8),
         )
-        return Outcome(point.source_id, "scored", result, anomaly, severity, incident, columns.anomalous[j])
+        body, stops = self._writer.write(batch, placed.start, scores)
+        records = points["record"].tolist()
+        start = 0
+        for record, stop in zip(records, stops, strict=True):
+            outcomes.results[record] = body[start:stop]
+            start = stop
+        outcomes.status[records] = _STATUS_OF_VERDICT[verdict]
+        scored_records = points["record"][fresh]
+        outcomes.severity[scored_records] = decided.severity
+        outcomes.incident[scored_records] = decided.incident
+        outcomes.anomalous[scored_records] = decided.anomalous
 
-    def _anomaly(
-        self,
-        record: Record,
-        point: DataPoint,
-        scored: ScoredPoints,
-        j: int,
-        severity: str,
-        incident: str,
-    ) -> tuple[str, bytes]:
-        """The explanation, and the record for the anomalies topic."""
+    def _anomaly(self, scored: ScoredPoints, j: int) -> tuple[str, bytes]:
+        """The explanation of fresh point j of a stretch, and its record for the anomalies topic."""
+        batch, i = scored.batch, int(scored.placed.fresh[j])
         decided, ensemble, features = scored.decided, self.ensemble, scored.features
+        point, names = batch.points[i], batch.names(i)
+        incident = _INCIDENTS[decided.incident[j]]
         rows = features.rows[features.row_start[j] : features.row_start[j + 1]]
-        expected = explanation.expected_ranges(point.names, rows, float(decided.budget[j]))
+        expected = explanation.expected_ranges(names, rows, float(decided.budget[j]))
         shares = explanation.contributions(
-            point.names, rows, self._detector_names, scored.surprises[j], ensemble.weights
+            names, rows, self._detector_names, scored.surprises[j], ensemble.weights
         )
         if incident == "resolved":
             quiet = self.config.resolve_after_points
             told = f"Back to normal: {quiet} points in a row within the budget."
         else:
-            told = explanation.sentence(point.names, rows, shares, expected)
+            told = explanation.sentence(names, rows, shares, expected)
         body = encode.anomaly_record(
-            f"{self._place_name}-{record.offset}",
+            f"{self._place_name}-{int(point['offset'])}",
             f"{self._place_name}-{int(decided.incident_offset[j])}",
             incident,
-            point.source_id,
-            point.time_ms,
-            record.record_time_ms,
+            batch.source_id(i),
+            int(point["time_ms"]),
+            int(point["record_time_ms"]),
             float(decided.score[j]),
-            severity,
-            zip(point.names, point.values, strict=True),
+            _SEVERITIES[decided.severity[j]],
+            zip(names, batch.sent(i), strict=True),
             [(e.value, e.lower, e.typical, e.upper) for e in expected],
             [(c.value, c.detector, c.share) for c in shares],
             told,
-            point.labels,
+            batch.labels_of(i),
             self.model_version,
         )
         return told, body
 
 
-def _why_unscored(point: DataPoint, has_history: bool) -> str:
-    if has_history:
-        return "detectors_not_trained"
-    return "no_values" if all(map(math.isnan, point.values)) else "insufficient_history"
+def _verdicts(scored: ScoredPoints) -> npt.NDArray[np.uint8]:
+    """What is said of each fresh point."""
+    verdicts = np.zeros(len(scored.decided.score), np.uint8)
+    unscored = np.isnan(scored.decided.score)
+    if unscored.any():
+        placed = scored.placed
+        empty = np.logical_and.reduceat(np.isnan(placed.values), placed.row_start[:-1])
+        why = np.where(empty, Verdict.NO_VALUES, Verdict.NO_HISTORY)
+        verdicts[unscored] = np.where(scored.features.has_history, Verdict.NOT_TRAINED, why)[unscored]
+    return verdicts
 
 
-def _unscored(point: DataPoint, status: str, reason: str | None = None) -> Outcome:
-    result = encode.unscored_result(point.source_id, point.time_ms, status, reason, point.labels, point.id)
-    return Outcome(point.source_id, status, result)
+def _fill_in_keys(batch: PointBatch, keys: list[bytes]) -> None:
+    """The source of each point's record, as published keys have it."""
+    text = batch.text.tobytes()
+    points = batch.points
+    for record, start, stop in zip(
+        points["record"].tolist(), points["source_start"].tolist(), points["source_stop"].tolist(), strict=True
+    ):
+        keys[record] = text[start:stop]
+    if b"\\" in text:
+        for record in points["record"].tolist():
+            if b"\\" in keys[record]:
+                keys[record] = unescaped(keys[record]).encode()

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO
 
+import numpy as np
 import typer
 
 from service.clock import SystemClock
 from service.commands.options import ConfigOption, SetOption, settings_of
 from service.detectors.model import load as load_model
-from service.pipeline import DetectionPipeline, Record
+from service.pipeline import NO_RESULT, DetectionPipeline
 from service.settings import Settings
 from service.wire.data_point import InvalidRecord
-from service.wire.decode import decode
 from service.wire.partitioning import partition_of
+from service.wire.reader import Others, ReadBatch, RecordBatch, read
 
 app = typer.Typer()
 
@@ -40,19 +41,25 @@ class PartitionedScorer:
         self._make = partial(DetectionPipeline, detection, topic=topic, model=model)
         self._pipelines: dict[int, DetectionPipeline] = {}
 
-    def results(self, records: Sequence[Record]) -> list[bytes]:
-        """One result each, in the order of the records."""
-        places: dict[int, list[int]] = {}
-        for i, record in enumerate(records):
-            number = partition_of(record.content.source_id, self._partitions)
-            places.setdefault(number, []).append(i)
-        results = [b""] * len(records)
-        for number, indices in places.items():
+    def results(self, read: ReadBatch) -> list[bytes]:
+        """The results in the order of the records, nothing for a dead letter."""
+        batch = read.points
+        number_of = [partition_of(batch.source_id(i), self._partitions) for i in range(len(batch.points))]
+        numbers = np.array(number_of, np.int64)
+        others: dict[int, Others] = {}
+        for record, content in read.others.items():
+            if not isinstance(content, InvalidRecord):
+                number = partition_of(content.source_id, self._partitions)
+                others.setdefault(number, {})[record] = content
+        results = [b""] * read.records
+        for number in sorted({*number_of, *others}):
             if number not in self._pipelines:
                 self._pipelines[number] = self._make(partition=number)
-            outcomes = self._pipelines[number].process_batch([records[i] for i in indices])
-            for i, outcome in zip(indices, outcomes, strict=True):
-                results[i] = outcome.result
+            part = batch._replace(points=batch.points[numbers == number])
+            mine = ReadBatch(read.records, part, others.get(number, {}))
+            outcomes = self._pipelines[number].process_read(mine)
+            for record in np.flatnonzero(outcomes.status != NO_RESULT).tolist():
+                results[record] = outcomes.results[record]
         return results
 
 
@@ -81,19 +88,23 @@ def score(config: ConfigOption = None, overrides: SetOption = None) -> None:
     clock = SystemClock()
     number = bad = 0
     for lines in read_lines(sys.stdin.buffer):
-        records = []
-        now_ms = int(clock.now() * 1000)
-        for line in lines:
-            number += 1
-            if not line.strip():
-                continue
-            content = decode(line, None, None, now_ms, settings.input)
+        numbered = [(number + i, line) for i, line in enumerate(lines) if line.strip()]
+        number += len(lines)
+        n = len(numbered)
+        records = RecordBatch(
+            values=[line for _, line in numbered],
+            keys=[None] * n,
+            headers=[None] * n,
+            offset=np.array([i for i, _ in numbered], np.int64),
+            time_ms=np.full(n, int(clock.now() * 1000), np.int64),
+        )
+        batch = read(records, settings.input)
+        for record, content in batch.others.items():
             if isinstance(content, InvalidRecord):
                 bad += 1
-                sys.stderr.write(f"line {number}: {content.reason}: {content.detail}\n")
-            else:
-                records.append(Record(content, number - 1, now_ms))
-        sys.stdout.buffer.write(b"".join(result + b"\n" for result in scorer.results(records)))
+                sys.stderr.write(f"line {numbered[record][0] + 1}: {content.reason}: {content.detail}\n")
+        results = scorer.results(batch)
+        sys.stdout.buffer.write(b"".join(result + b"\n" for result in results if result))
         sys.stdout.buffer.flush()
     if bad:
         sys.stderr.write(f"{bad} of {number} lines were no data points\n")

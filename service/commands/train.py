@@ -18,9 +18,7 @@ from service.commands.options import ConfigOption, SetOption, settings_of
 from service.detectors import model as models
 from service.errors import AnomalydError
 from service.pipeline import DetectionPipeline
-from service.wire.batch import PointBatch
-from service.wire.data_point import DataPoint
-from service.wire.decode import decode
+from service.wire.reader import RecordBatch, read
 
 app = typer.Typer()
 
@@ -40,20 +38,30 @@ def train(
     settings = settings_of(config, overrides)
     pipeline = DetectionPipeline(settings.detection)
     vectors: list[np.ndarray] = []
-    points: list[DataPoint] = []
+    bodies: list[bytes] = []
     seen = refused = 0
     now_ms = int(SystemClock().now() * 1000)
+
+    def learn() -> tuple[int, int]:
+        """Take the rows in and empty the list; how many of them were points, and how many none."""
+        n = len(bodies)
+        nothing, times = [None] * n, np.full(n, now_ms, np.int64)
+        batch = read(RecordBatch(bodies, nothing, nothing, seen + np.arange(n), times), settings.input)
+        for scored in pipeline.advance(batch.points):
+            known = scored.features.has_history
+            vectors.append(scored.features.vectors[known])
+        bodies.clear()
+        return len(batch.points.points), len(batch.others)
+
     stderr = Console(stderr=True)
     rows = read_points(files, FeedOptions())
     for _, body in track(rows, "training", console=stderr, transient=True, disable=not stderr.is_terminal):
-        content = decode(body, None, None, now_ms, settings.input)
-        if isinstance(content, DataPoint):
-            points.append(content)
-        else:
-            refused += 1
-        if len(points) == _BATCH:
-            seen = _learn(pipeline, points, seen, vectors)
-    seen = _learn(pipeline, points, seen, vectors)
+        bodies.append(body)
+        if len(bodies) == _BATCH:
+            points, others = learn()
+            seen, refused = seen + points, refused + others
+    points, others = learn()
+    seen, refused = seen + points, refused + others
     history = np.concatenate(vectors)[-_MOST_VECTORS:] if vectors else np.empty((0, 0))
     if len(history) < _LEAST_VECTORS:
         raise AnomalydError(
@@ -73,13 +81,3 @@ def train(
     model = models.save(output, pipeline.ensemble.state(), detection.ensemble, detection.features, about)
     sys.stdout.write(f"{output}: model {model.digest[:12]} from {seen} points of {len(files)} files\n")
 
-
-def _learn(pipeline: DetectionPipeline, points: list[DataPoint], seen: int, vectors: list[np.ndarray]) -> int:
-    """Take the points in and empty the list; the number of points seen so far."""
-    batch = PointBatch.of(points)
-    for scored in pipeline.advance(batch, np.arange(seen, seen + len(batch))):
-        known = scored.features.has_history
-        vectors.append(scored.features.vectors[known])
-    seen += len(points)
-    points.clear()
-    return seen

@@ -1,33 +1,54 @@
 """Which slot a source and its values have; knows names and recency, not what is kept in the slots.
 
 Every source has one row in the source tables and a block of neighbouring rows, one per value name, in
-the series tables. Least-recently-seen sources make room for new ones beyond `max_sources`.
+the series tables. Least-recently-seen sources make room for new ones beyond `max_sources`. The kernels of
+`directory` do what comes with every point; here is what comes now and then.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 
-from service.history.table import StateTable
-from service.wire.batch import PointBatch
+from service.history import directory
+from service.history.directory import (
+    BYTES_USED,
+    LIVE,
+    PLACED,
+    RECENT_IDS,
+    SERIES_USED,
+    SLOTS_USED,
+    SOURCE,
+    DirectoryRows,
+    Placed,
+)
+from service.history.layouts import Layouts
+from service.history.table import Array, Column, StateTable
+from service.wire.batch import PointBatch, escaped
+from service.wire.texts import hash_of
 
-RECENT_IDS = 4
+__all__ = ["RECENT_IDS", "Arrival", "Placement", "Sources"]
+
+_FIRST_BUCKETS = 64
+_FIRST_BYTES = 1024
+_LEAST_QUEUE = 1024  # sources that are found at once to make room
 
 
 class Arrival(IntEnum):
-    """What a point is to its source's history."""
+    """What a point is to its source's history.
 
-    FRESH = 0
-    LATE = 1  # older than the newest of its source
-    DUPLICATE = 2  # same time as the newest, or an id seen among the last few
-    TOO_WIDE = 3  # would give the source more value names than allowed
+    A record's own time says nothing against an untimed point: producers write several records in one
+    millisecond, and their clocks differ, so such points count in the order in which they arrive.
+    """
+
+    FRESH = directory.FRESH
+    LATE = directory.LATE  # older than the newest of its source
+    DUPLICATE = directory.DUPLICATE  # same time as the newest, or an id seen among the last few
+    TOO_WIDE = directory.TOO_WIDE  # would give the source more value names than allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +69,6 @@ class Placement:
     values: npt.NDArray[np.float64]  # (m,)
 
 
-@dataclass(slots=True)
-class _Source:
-    slot: int
-    names: tuple[str, ...]
-    first_series: int
-    rows: int  # length of its block; more than it has names where it was widened
-    newest_ms: int  # latest timestamp of its own that a point of the source had
-    touched: int  # number of the last `place` call that gave this source a row
-    recent_ids: list[int]
-
-
-def _id_hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
 class Sources:
     """The directory of a partition's sources, and the owner of the rows of all state tables."""
 
@@ -75,41 +81,53 @@ class Sources:
     ) -> None:
         self._max_sources = max_sources
         self._max_values = max_values
+        self._own = StateTable({"source": Column(SOURCE)})
         self._source_tables = source_tables
         self._series_tables = series_tables
-        self._sources: OrderedDict[str, _Source] = OrderedDict()  # least recently seen first
+        self._series_room = min((len(table) for table in series_tables), default=0)
+        self._buckets = np.zeros(_FIRST_BUCKETS, np.int32)
+        self._ids = np.empty(_FIRST_BYTES, np.uint8)
+        self._layouts = Layouts()
+        self._counters = np.zeros(directory.COUNTERS, np.int64)
         self._free_slots: list[int] = []
-        self._slots = 0
         self._free_blocks: dict[int, list[int]] = {}  # by block length
-        self._series = 0
-        self._calls = 0
+        self._queue: list[tuple[int, int]] = []  # (slot, seen), least recently seen last
         self.evicted = 0
 
     def __len__(self) -> int:
-        return len(self._sources)
+        return int(self._counters[LIVE])
 
     @property
     def slots(self) -> int:
         """How many rows of the source tables were ever in use."""
-        return self._slots
+        return int(self._counters[SLOTS_USED])
 
     @property
     def series(self) -> int:
         """How many rows of the series tables were ever in use."""
-        return self._series
+        return int(self._counters[SERIES_USED])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the directory itself."""
+        return self._own.nbytes + self._buckets.nbytes + self._ids.nbytes
+
+    @property
+    def _rows(self) -> Array:
+        return self._own["source"]
 
     def names(self, source_id: str) -> tuple[str, ...]:
         """The value names of a source, in the order of its series rows; empty if it is unknown."""
-        source = self._sources.get(source_id)
-        return source.names if source else ()
+        slot = self._find(source_id)
+        names = self._layouts.names(int(self._rows[slot]["layout"])) if slot >= 0 else ()
+        return tuple(name.decode() for name in names)
 
     def forget(self, source_id: str) -> bool:
         """Drop a source and all its history; false if there was none."""
-        source = self._sources.pop(source_id, None)
-        if source is None:
-            return False
-        self._release(source)
-        return True
+        slot = self._find(source_id)
+        if slot >= 0:
+            self._release(slot)
+        return slot >= 0
 
     def place(self, batch: PointBatch, start: int) -> Placement:
         """Find or make the rows of the points from `start` on.
@@ -118,150 +136,211 @@ class Sources:
         the same call still needs (its source is evicted or moves to a wider block); the caller
         advances the state over what was placed and calls again.
         """
-        self._calls += 1
-        arrival = np.zeros(len(batch) - start, np.uint8)
-        fresh: list[int] = []
-        slots: list[int] = []
-        first: list[int] = []
-        columns: dict[int, list[int]] = {}
-        stop = len(batch)
-        source_ids, all_names, ids, all_timed = batch.source_ids, batch.names, batch.ids, batch.timed
-        times = batch.time_ms.tolist()
-        for i in range(start, stop):
-            source_id, names, time_ms, point_id = source_ids[i], all_names[i], times[i], ids[i]
-            timed = all_timed[i]
-            source = self._sources.get(source_id)
-            if source is None:
-                if len(names) > self._max_values:
-                    arrival[i - start] = Arrival.TOO_WIDE
-                    continue
-                if len(self._sources) >= self._max_sources and not self._evict():
-                    stop = i
+        n = len(batch.points)
+        room = n - start
+        placed = Placed(
+            arrival=np.empty(n, np.uint8),
+            fresh=np.empty(room, np.int64),
+            source=np.empty(room, np.int64),
+            row_start=np.zeros(room + 1, np.int64),
+            series=np.empty(len(batch.values), np.int64),
+            values=np.empty(len(batch.values)),
+        )
+        began = int(self._counters[PLACED])
+        point, fresh = start, 0
+        while True:
+            admitted = np.zeros(max(self._layouts.few, 1), np.int64)
+            point, fresh, why = directory.place(
+                batch,
+                point,
+                n,
+                DirectoryRows(self._rows, self._buckets, self._ids, self._counters),
+                self._layouts.arrays,
+                self._layouts.few,
+                self._max_sources,
+                self._max_values,
+                self._series_room,
+                fresh,
+                admitted,
+                placed,
+            )
+            for layout in np.flatnonzero(admitted).tolist():
+                self._layouts.took(layout, int(admitted[layout]))
+            if why == directory.DONE:
+                break
+            if why == directory.UNKNOWN_SOURCE:
+                if not self._admit(batch, point, began):
                     break
-                source = self._admit(source_id, names)
-            else:
-                verdict = self._arrival(source, time_ms, point_id, timed)
-                if verdict:
-                    arrival[i - start] = verdict
-                    continue
-                if names != source.names and not set(names) <= set(source.names):
-                    union = source.names + tuple(name for name in names if name not in source.names)
-                    if len(union) > self._max_values:
-                        arrival[i - start] = Arrival.TOO_WIDE
-                        continue
-                    if len(union) > source.rows:
-                        if source.touched == self._calls:
-                            stop = i
-                            break
-                        self._widen(source, len(union))
-                    source.names = union
-                self._sources.move_to_end(source_id)
-            if timed:
-                source.newest_ms = time_ms
-            source.touched = self._calls
-            if point_id is not None:
-                source.recent_ids = [*source.recent_ids[1 - RECENT_IDS :], _id_hash(point_id)]
-            if names != source.names:
-                columns[len(fresh)] = [source.names.index(name) for name in names]
-            fresh.append(i)
-            slots.append(source.slot)
-            first.append(source.first_series)
-        return self._placement(batch, start, stop, arrival, fresh, slots, first, columns)
-
-    @staticmethod
-    def _arrival(source: _Source, time_ms: int, point_id: str | None, timed: bool) -> Arrival:
-        """The verdict on a point of a known source.
-
-        A record's own time says nothing against an untimed point: producers write several records in one
-        millisecond, and their clocks differ, so such points count in the order in which they arrive.
-        """
-        if point_id is not None and source.recent_ids and _id_hash(point_id) in source.recent_ids:
-            return Arrival.DUPLICATE
-        if not timed:
-            return Arrival.FRESH
-        if time_ms < source.newest_ms:
-            return Arrival.LATE
-        return Arrival.DUPLICATE if time_ms == source.newest_ms else Arrival.FRESH
-
-    @staticmethod
-    def _placement(
-        batch: PointBatch,
-        start: int,
-        stop: int,
-        arrival: npt.NDArray[np.uint8],
-        fresh: list[int],
-        slots: list[int],
-        first: list[int],
-        columns: dict[int, list[int]],
-    ) -> Placement:
-        points = np.array(fresh, np.int64)
-        counts = batch.value_start[points + 1] - batch.value_start[points]
-        row_start = np.zeros(len(points) + 1, np.int64)
-        np.cumsum(counts, out=row_start[1:])
-        within = np.arange(row_start[-1]) - np.repeat(row_start[:-1], counts)
-        for j, order in columns.items():
-            within[row_start[j] : row_start[j + 1]] = order
-        rows = np.arange(row_start[-1]) + np.repeat(batch.value_start[points] - row_start[:-1], counts)
+            elif not self._fits(batch, point):
+                placed.arrival[point] = Arrival.TOO_WIDE
+                point += 1
+            elif not self._widen(batch, point, began):
+                break
+        rows = placed.row_start[fresh]
         return Placement(
             start=start,
-            stop=stop,
-            arrival=arrival[: stop - start],
-            fresh=points,
-            source=np.array(slots, np.int64),
-            row_start=row_start,
-            series=np.repeat(np.array(first, np.int64), counts) + within,
-            values=batch.values[rows],
+            stop=point,
+            arrival=placed.arrival[start:point],
+            fresh=placed.fresh[:fresh],
+            source=placed.source[:fresh],
+            row_start=placed.row_start[: fresh + 1],
+            series=placed.series[:rows],
+            values=placed.values[:rows],
         )
 
-    def _admit(self, source_id: str, names: tuple[str, ...]) -> _Source:
+    def _find(self, source_id: str) -> int:
+        body = np.frombuffer(escaped(source_id).encode(), np.uint8)
+        digest = np.uint64(hash_of(body, 0, len(body)))
+        slot = directory.find(self._rows, self._buckets, self._ids, digest, body, 0, len(body))
+        return int(slot)
+
+    # New sources.
+
+    def _admit(self, batch: PointBatch, i: int, began: int) -> bool:
+        """Make rows for the source of point i; false if one that is needed must go first."""
+        if len(self) >= self._max_sources:
+            oldest = self._oldest()
+            if self._rows[oldest]["seen"] > began:
+                return False
+            self._release(oldest)
+            self.evicted += 1
+        point = batch.points[i]
+        body = batch.text[point["source_start"] : point["source_stop"]]
+        names = _names(batch, i)
+        slot = self._slot()
+        start = self._room_for_id(len(body))
+        self._ids[start : start + len(body)] = body
+        self._rows[slot] = (
+            point["source_hash"],
+            start,
+            start + len(body),
+            0,
+            -1,
+            self._block(len(names)),
+            len(names),
+            self._layouts.take(names),
+            0,
+            0,
+        )
+        self._counters[LIVE] += 1
+        if 2 * len(self) > len(self._buckets):
+            self._buckets = np.zeros(2 * len(self._buckets), np.int32)
+            directory.insert_all(self._rows, self._buckets, self.slots)
+        directory.insert(self._rows, self._buckets, slot)
+        return True
+
+    def _slot(self) -> int:
+        """A cleared row of the source tables."""
         if self._free_slots:
             slot = self._free_slots.pop()
         else:
-            slot = self._slots
-            self._slots += 1
+            slot = self.slots
+            self._counters[SLOTS_USED] += 1
+            self._own.ensure(slot + 1)
             for table in self._source_tables:
-                table.ensure(self._slots)
+                table.ensure(len(self._own))
         for table in self._source_tables:
             table.clear(slot, slot + 1)
-        source = _Source(slot, names, self._block(len(names)), len(names), -1, 0, [])
-        self._sources[source_id] = source
-        return source
+        return slot
 
     def _block(self, length: int) -> int:
         """The first row of `length` cleared neighbouring series rows."""
         if free := self._free_blocks.get(length):
             first = free.pop()
         else:
-            first = self._series
-            self._series += length
-            for table in self._series_tables:
-                table.ensure(self._series)
+            first = self.series
+            self._counters[SERIES_USED] += length
+            if self.series > self._series_room:
+                self._series_room = max(self.series, 2 * self._series_room)
+                for table in self._series_tables:
+                    table.ensure(self._series_room)
         for table in self._series_tables:
             table.clear(first, first + length)
         return first
 
-    def _widen(self, source: _Source, rows: int) -> None:
-        """Move the source to a block of at least `rows` rows; its history moves along.
+    def _room_for_id(self, length: int) -> int:
+        """Where an id of so many bytes may stand."""
+        if self._counters[BYTES_USED] + length > len(self._ids):
+            rows = self._rows[: self.slots]
+            live = int((rows["id_stop"] - rows["id_start"])[rows["seen"] > 0].sum())
+            target = np.empty(max(2 * (live + length), _FIRST_BYTES), np.uint8)
+            self._counters[BYTES_USED] = directory.compact(self._rows, self._ids, self.slots, target)
+            self._ids = target
+        start = int(self._counters[BYTES_USED])
+        self._counters[BYTES_USED] += length
+        return start
+
+    # New names.
+
+    def _union(self, batch: PointBatch, i: int) -> tuple[int, tuple[bytes, ...]]:
+        """The slot of point i's source, and its names with those that are new."""
+        point = batch.points[i]
+        start, stop = int(point["source_start"]), int(point["source_stop"])
+        slot = int(
+            directory.find(
+                self._rows, self._buckets, self._ids, point["source_hash"], batch.text, start, stop
+            )
+        )
+        known = self._layouts.names(int(self._rows[slot]["layout"]))
+        return slot, tuple(dict.fromkeys((*known, *_names(batch, i))))
+
+    def _fits(self, batch: PointBatch, i: int) -> bool:
+        return len(self._union(batch, i)[1]) <= self._max_values
+
+    def _widen(self, batch: PointBatch, i: int, began: int) -> bool:
+        """Give the source of point i rows for all names; false if it has points that need the present ones.
 
         Lengths double, so that a source that shows its names one by one leaves few dead blocks behind.
         """
-        rows = 1 << (rows - 1).bit_length()
-        first = self._block(rows)
-        for table in self._series_tables:
-            table.move(source.first_series, first, len(source.names))
-        self._free_blocks.setdefault(source.rows, []).append(source.first_series)
-        source.first_series, source.rows = first, rows
-
-    def _evict(self) -> bool:
-        """Forget the least recently seen source; false if a row of it is in use in this call."""
-        source_id, source = next(iter(self._sources.items()))
-        if source.touched == self._calls:
-            return False
-        del self._sources[source_id]
-        self._release(source)
-        self.evicted += 1
+        slot, names = self._union(batch, i)
+        source = self._rows[slot]
+        if len(names) > source["rows"]:
+            if source["seen"] > began:
+                return False
+            rows = 1 << (len(names) - 1).bit_length()
+            first, used = self._block(rows), len(self._layouts.names(int(source["layout"])))
+            for table in self._series_tables:
+                table.move(int(source["first_series"]), first, used)
+            self._free_blocks.setdefault(int(source["rows"]), []).append(int(source["first_series"]))
+            source["first_series"], source["rows"] = first, rows
+        before = int(source["layout"])
+        source["layout"] = self._layouts.take(names)
+        self._layouts.release(before)
         return True
 
-    def _release(self, source: _Source) -> None:
-        self._free_slots.append(source.slot)
-        self._free_blocks.setdefault(source.rows, []).append(source.first_series)
+    # Old sources.
+
+    def _oldest(self) -> int:
+        """The least recently seen source.
+
+        Many are found at a time: as long as one of them has not been seen again, all others are younger.
+        """
+        rows = self._rows
+        while True:
+            while self._queue:
+                slot, seen = self._queue[-1]
+                if rows[slot]["seen"] == seen:
+                    return slot
+                self._queue.pop()
+            seen_at = rows["seen"][: self.slots]
+            live = np.flatnonzero(seen_at)
+            count = min(len(live), max(_LEAST_QUEUE, len(live) // 8))
+            oldest = live[np.argpartition(seen_at[live], count - 1)[:count]]
+            ordered = oldest[np.argsort(-seen_at[oldest])]
+            self._queue = list(zip(ordered.tolist(), seen_at[ordered].tolist(), strict=True))
+
+    def _release(self, slot: int) -> None:
+        directory.remove(self._rows, self._buckets, slot)
+        source = self._rows[slot]
+        self._layouts.release(int(source["layout"]))
+        source["seen"] = 0
+        self._counters[LIVE] -= 1
+        self._free_slots.append(slot)
+        self._free_blocks.setdefault(int(source["rows"]), []).append(int(source["first_series"]))
+
+
+def _names(batch: PointBatch, i: int) -> tuple[bytes, ...]:
+    """The names of point i's values as they stand in the text."""
+    point = batch.points[i]
+    rows = batch.values[point["first_value"] : point["stop_value"]]
+    return tuple(batch.text[row["name_start"] : row["name_stop"]].tobytes() for row in rows)

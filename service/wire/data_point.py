@@ -16,6 +16,18 @@ NAN: Final = float("nan")
 """A missing value."""
 
 
+class Written(float):
+    """A number that remembers how it was written, to be published again in just that way."""
+
+    __slots__ = ("text",)
+
+    def __new__(cls, text: str, number: float) -> Written:
+        """`number` is the nearest double to what `text`, a JSON number, says."""
+        self = super().__new__(cls, number)
+        self.text = text
+        return self
+
+
 class Reason(StrEnum):
     """Why a record became a dead letter: the letter's header, the metric's label, the log line."""
 

@@ -1,0 +1,134 @@
+"""RFC 3339 and epoch milliseconds, one into the other, compiled; `timestamps` is the same in Python.
+
+Civil dates after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms" (2013).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from service.kernels import kernel
+
+Text = npt.NDArray[np.uint8]
+
+ODD = -1
+"""The time of a text that only the strict reader can judge."""
+
+MOST_INSTANT_BYTES = 24
+_DAY_MS = 86_400_000
+
+
+@kernel
+def _two(text: Text, at: int) -> int:
+    """The number of two digits at `at`; far below 0 if they are none."""
+    tens, ones = int(text[at]) - 48, int(text[at + 1]) - 48
+    return 10 * tens + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else -10_000
+
+
+@kernel
+def _days(year: int, month: int, day: int) -> int:
+    """Days from 1970-01-01; years from 1970 on."""
+    if month <= 2:
+        year -= 1
+    era = year // 400
+    of_era = year - 400 * era
+    of_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
+    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+
+
+@kernel
+def _month_days(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+@kernel
+def read_instant(text: Text, at: int, stop: int) -> int:
+    """Epoch milliseconds of an RFC 3339 date-time from 1970 on with capital T and Z, cut to milliseconds."""
+    if stop - at < 20 or stop - at > 35:
+        return ODD
+    year = 100 * _two(text, at) + _two(text, at + 2)
+    month, day = _two(text, at + 5), _two(text, at + 8)
+    hour, minute, second = _two(text, at + 11), _two(text, at + 14), _two(text, at + 17)
+    if year < 1970 or not 1 <= month <= 12 or not 1 <= day <= _month_days(year, month):
+        return ODD
+    if not (0 <= hour <= 23 and 0 <= minute <= 59 and 0 <= second <= 59):
+        return ODD
+    if text[at + 4] != 45 or text[at + 7] != 45 or text[at + 10] != 84:
+        return ODD
+    if text[at + 13] != 58 or text[at + 16] != 58:
+        return ODD
+    at += 19
+    fraction = 0
+    if text[at] == 46:
+        digits = 0
+        at += 1
+        while at < stop and 48 <= text[at] <= 57:
+            if digits < 3:
+                fraction = 10 * fraction + int(text[at]) - 48
+            digits += 1
+            at += 1
+        if digits == 0 or digits > 9 or at == stop:
+            return ODD
+        for _ in range(digits, 3):
+            fraction *= 10
+    offset = 0
+    if text[at] == 90:
+        at += 1
+    else:
+        if (text[at] != 43 and text[at] != 45) or stop - at != 6 or text[at + 3] != 58:
+            return ODD
+        hours, minutes = _two(text, at + 1), _two(text, at + 4)
+        if not (0 <= hours <= 23 and 0 <= minutes <= 59):
+            return ODD
+        offset = 60 * hours + minutes
+        if text[at] == 45:
+            offset = -offset
+        at += 6
+    if at != stop:
+        return ODD
+    minutes = (_days(year, month, day) * 24 + hour) * 60 + minute - offset
+    time_ms = (minutes * 60 + second) * 1000 + fraction
+    return time_ms if time_ms >= 0 else ODD
+
+
+@kernel
+def _put_two(out: Text, at: int, number: int) -> None:
+    out[at] = 48 + number // 10
+    out[at + 1] = 48 + number % 10
+
+
+@kernel
+def write_instant(out: Text, at: int, time_ms: int) -> int:
+    """Write the instant in UTC, with milliseconds only where it has some; the place after it."""
+    days, in_day = time_ms // _DAY_MS, time_ms % _DAY_MS
+    days += 719_468
+    era = days // 146_097
+    of_era = days - era * 146_097
+    year = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    shifted = (5 * of_year + 2) // 153
+    month = shifted + 3 if shifted < 10 else shifted - 9
+    year += 400 * era + (1 if month <= 2 else 0)
+    _put_two(out, at, year // 100)
+    _put_two(out, at + 2, year % 100)
+    out[at + 4] = 45
+    _put_two(out, at + 5, month)
+    out[at + 7] = 45
+    _put_two(out, at + 8, of_year - (153 * shifted + 2) // 5 + 1)
+    out[at + 10] = 84
+    _put_two(out, at + 11, in_day // 3_600_000)
+    out[at + 13] = 58
+    _put_two(out, at + 14, in_day // 60_000 % 60)
+    out[at + 16] = 58
+    _put_two(out, at + 17, in_day // 1000 % 60)
+    at += 19
+    if in_day % 1000:
+        out[at] = 46
+        out[at + 1] = 48 + in_day % 1000 // 100
+        _put_two(out, at + 2, in_day % 100)
+        at += 4
+    out[at] = 90
+    return at + 1

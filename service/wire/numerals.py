@@ -1,0 +1,282 @@
+"""Decimal text to doubles and back, compiled; knows the grammar of a JSON number and nothing around it.
+
+Reading gives the nearest double (Clinger's exact cases, else Eisel and Lemire: "Number Parsing at a
+Gigabyte per Second", 2021) or says that the number is not for this reader. Writing gives six significant
+digits in the form of C's `%g`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from service.kernels import kernel
+
+Text = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.uint64]
+
+ODD = -1
+"""The place after a number that only the strict reader can judge, or that is none."""
+
+_LEAST_POWER, _MOST_POWER = -342, 308
+_MOST_DIGITS = 19  # that surely fit into 64 bits
+
+
+def _powers_of_five() -> Words:
+    """The 128 leading bits of 5^q for every q that matters, as (high, low), after Lemire's appendix B."""
+    words = []
+    for q in range(_LEAST_POWER, _MOST_POWER + 1):
+        if q < 0:
+            power = 5**-q
+            bits = power.bit_length() if power & (power - 1) else power.bit_length() - 1
+            value = (1 << (bits + 127 if q >= -27 else 2 * bits + 128)) // power + 1
+        else:
+            value = 5**q << 128
+        value >>= value.bit_length() - 128
+        words.append((value >> 64, value & (2**64 - 1)))
+    return np.array(words, np.uint64)
+
+
+_POWERS_OF_FIVE = _powers_of_five()
+_EXACT_TENS = 10.0 ** np.arange(23)  # the powers of ten that a double holds exactly
+_TENS = np.array([float(f"1e{power}") for power in range(-330, 309)])
+_NO_TEN = 330  # place of 10^0 in `_TENS`
+
+_U0, _U1, _U2, _U3 = (np.uint64(n) for n in range(4))
+_U9, _U10, _U32, _U52, _U63 = (np.uint64(n) for n in (9, 10, 32, 52, 63))
+_LOW_32 = np.uint64(0xFFFFFFFF)
+_LOW_9 = np.uint64(0x1FF)
+_ALL_64 = np.uint64(0xFFFFFFFFFFFFFFFF)
+_HIDDEN = np.uint64(1 << 52)
+_EXACT_MANTISSA = np.uint64(1 << 53)
+
+
+@kernel
+def _product(a: np.uint64, b: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """The 128 bits of a · b as (high, low)."""
+    a_low, a_high = a & _LOW_32, a >> _U32
+    b_low, b_high = b & _LOW_32, b >> _U32
+    low = a_low * b_low
+    middle = a_high * b_low + (low >> _U32)
+    other = a_low * b_high + (middle & _LOW_32)
+    return a_high * b_high + (middle >> _U32) + (other >> _U32), a * b
+
+
+@kernel
+def _leading_zeros(word: np.uint64) -> int:
+    zeros = 0
+    for step in (32, 16, 8, 4, 2, 1):
+        if word >> np.uint64(64 - step) == _U0:
+            zeros += step
+            word <<= np.uint64(step)
+    return zeros
+
+
+@kernel
+def _nearest(mantissa: np.uint64, power: int, word: Words) -> bool:
+    """The bits of the double nearest to mantissa · 10^power into `word`; false if it is not a normal one.
+
+    `mantissa` is not 0. Names follow the paper's algorithm 1.
+    """
+    if power < _LEAST_POWER or power > _MOST_POWER:
+        return False
+    shift = _leading_zeros(mantissa)
+    w = mantissa << np.uint64(shift)
+    row = power - _LEAST_POWER
+    high, low = _product(w, _POWERS_OF_FIVE[row, 0])
+    if high & _LOW_9 == _LOW_9:
+        more, _ = _product(w, _POWERS_OF_FIVE[row, 1])
+        low += more
+        if more > low:
+            high += _U1
+    if low == _ALL_64 and (power < -27 or power > 55):
+        return False
+    upper = high >> _U63
+    m = high >> (upper + _U9)
+    exponent = (((152170 + 65536) * power) >> 16) + 63 + int(upper) - shift + 1023
+    if exponent <= 0 or exponent >= 2046:
+        return False
+    if low <= _U1 and -4 <= power <= 23 and m & _U3 == _U1 and m << (upper + _U9) == high:
+        m &= ~_U1  # exactly halfway, and even below
+    m = (m + (m & _U1)) >> _U1
+    if m >= _HIDDEN << _U1:
+        m = _HIDDEN
+        exponent += 1
+    word[0] = (m & ~_HIDDEN) | (np.uint64(exponent) << _U52)
+    return True
+
+
+@kernel
+def read_number(text: Text, at: int, stop: int, word: Words, number: npt.NDArray[np.float64]) -> int:
+    """Read the JSON number that begins at `at` into `number[0]`; the place after it, or ODD.
+
+    ODD also where more than 19 digits count, and near the ends of what a double can hold. `number` is a
+    view of the one element of `word`.
+    """
+    negative = at < stop and text[at] == 45
+    if negative:
+        at += 1
+    first = at
+    mantissa = _U0
+    digits = 0  # from the first that is not zero
+    while at < stop and 48 <= text[at] <= 57:
+        if digits > 0 or text[at] != 48:
+            digits += 1
+            mantissa = mantissa * _U10 + np.uint64(text[at] - 48)
+        at += 1
+    if at == first or (text[first] == 48 and at > first + 1):
+        return ODD
+    power = 0
+    whole = True
+    if at < stop and text[at] == 46:
+        whole = False
+        at += 1
+        first = at
+        while at < stop and 48 <= text[at] <= 57:
+            if digits > 0 or text[at] != 48:
+                digits += 1
+                mantissa = mantissa * _U10 + np.uint64(text[at] - 48)
+            at += 1
+        if at == first:
+            return ODD
+        power = first - at
+    if at < stop and (text[at] == 101 or text[at] == 69):
+        whole = False
+        at += 1
+        sign = 1
+        if at < stop and (text[at] == 43 or text[at] == 45):
+            sign = -1 if text[at] == 45 else 1
+            at += 1
+        first = at
+        exponent = 0
+        while at < stop and 48 <= text[at] <= 57:
+            exponent = min(exponent * 10 + int(text[at]) - 48, 100_000)
+            at += 1
+        if at == first:
+            return ODD
+        power += sign * exponent
+    if digits > _MOST_DIGITS:
+        return ODD
+    if mantissa == _U0:
+        number[0] = -0.0 if negative and not whole else 0.0  # the integer -0 is 0
+        return at
+    if mantissa <= _EXACT_MANTISSA and -22 <= power <= 22:
+        number[0] = float(mantissa)
+        if power < 0:
+            number[0] /= _EXACT_TENS[-power]
+        else:
+            number[0] *= _EXACT_TENS[power]
+    elif not _nearest(mantissa, power, word):
+        return ODD
+    if negative:
+        number[0] = -number[0]
+    return at
+
+
+MOST_COMPUTED_BYTES = 13  # -1.23456e-308
+_NULL = np.frombuffer(b"null", np.uint8)
+
+
+@kernel
+def write_computed(out: Text, at: int, x: float) -> int:
+    """Write x with six significant digits, what is not finite as null; the place after it."""
+    if x - x != 0.0:
+        for byte in _NULL:
+            out[at] = byte
+            at += 1
+        return at
+    if x < 0.0 or (x == 0.0 and math.copysign(1.0, x) < 0.0):
+        out[at] = 45
+        at += 1
+        x = -x
+    if x == 0.0:
+        out[at] = 48
+        return at + 1
+    # The decimal exponent from the binary one, at most one too small.
+    _, binary = math.frexp(x)
+    exponent = int(math.floor((binary - 1) * 0.30102999566398120))
+    if x >= _TENS[exponent + 1 + _NO_TEN]:
+        exponent += 1
+    shift = 5 - exponent
+    if shift > 300:  # 10^shift could be past the largest double
+        scaled = x * 1e200 * _TENS[shift - 200 + _NO_TEN]
+    elif shift >= 0:
+        scaled = x * _TENS[shift + _NO_TEN]
+    else:
+        scaled = x / _TENS[_NO_TEN - shift]
+    digits = int(np.rint(scaled))
+    if digits >= 1_000_000:
+        digits = 100_000
+        exponent += 1
+    elif digits < 100_000:  # rounding of the scale put x just below its power of ten
+        digits = 100_000
+    count = 6
+    while digits % 10 == 0:
+        digits //= 10
+        count -= 1
+    if exponent < -4 or exponent >= 6:
+        return _write_scientific(out, at, digits, count, exponent)
+    if exponent < 0:
+        out[at] = 48
+        out[at + 1] = 46
+        at += 2
+        for _ in range(-exponent - 1):
+            out[at] = 48
+            at += 1
+        return _write_digits(out, at, digits, count)
+    before = exponent + 1
+    if count <= before:
+        for _ in range(before - count):
+            digits *= 10
+        return _write_digits(out, at, digits, before)
+    fraction = 1
+    for _ in range(count - before):
+        fraction *= 10
+    at = _write_digits(out, at, digits // fraction, before)
+    out[at] = 46
+    return _write_digits(out, at + 1, digits % fraction, count - before)
+
+
+@kernel
+def _write_digits(out: Text, at: int, number: int, count: int) -> int:
+    """Write the number with exactly `count` digits."""
+    for i in range(at + count - 1, at - 1, -1):
+        out[i] = 48 + number % 10
+        number //= 10
+    return at + count
+
+
+@kernel
+def _write_scientific(out: Text, at: int, digits: int, count: int, exponent: int) -> int:
+    first = digits
+    rest = 1
+    for _ in range(count - 1):
+        rest *= 10
+    out[at] = 48 + first // rest
+    at += 1
+    if count > 1:
+        out[at] = 46
+        at = _write_digits(out, at + 1, digits % rest, count - 1)
+    out[at] = 101
+    out[at + 1] = 45 if exponent < 0 else 43
+    size = abs(exponent)
+    return _write_digits(out, at + 2, size, 3 if size >= 100 else 2)
+
+
+@kernel
+def write_integer(out: Text, at: int, number: int) -> int:
+    """Write an integer that is not negative; the place after it."""
+    count = 1
+    power = 10
+    while count < 19 and number >= power:
+        count += 1
+        power *= 10
+    return _write_digits(out, at, number, count)
+
+
+def computed_text(x: float) -> str:
+    """What `write_computed` writes, for records that are written one by one."""
+    out = np.empty(MOST_COMPUTED_BYTES, np.uint8)
+    return out[: write_computed(out, 0, x)].tobytes().decode()

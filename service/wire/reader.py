@@ -1,0 +1,100 @@
+"""Input records read together: points into columns, everything else one by one.
+
+The compiled scanner reads what is in a common form; each record that it leaves is read strictly and put in
+its place, so which of the two read a record shows in nothing but the time it took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.wire.batch import PointBatch
+from service.wire.cloud_events import Headers, event_headers
+from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
+from service.wire.decode import decode
+from service.wire.limits import InputLimits
+from service.wire.scan import MOST_UNKNOWN, PREAMBLE, scan
+from service.wire.timestamps import MAX_TIME_MS
+
+Ints = npt.NDArray[np.int64]
+
+_COMMA = 44
+
+
+class RecordBatch(NamedTuple):
+    """`n` records of one partition as they came; a null value is a tombstone, a negative time none."""
+
+    values: Sequence[bytes | None]
+    keys: Sequence[bytes | None]
+    headers: Sequence[Headers | None]
+    offset: Ints  # (n,)
+    time_ms: Ints  # (n,) Kafka's timestamp
+
+
+Others = dict[int, Control | Forget | InvalidRecord]
+
+
+class ReadBatch(NamedTuple):
+    """What `records` records say: the points, and by record what is none."""
+
+    records: int
+    points: PointBatch
+    others: Others
+
+
+def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
+    """What the records say; never raises, whatever the bytes."""
+    n = len(batch.values)
+    odd = np.array(
+        [
+            value is None or (headers is not None and event_headers(headers) is not None)
+            for value, headers in zip(batch.values, batch.headers, strict=True)
+        ],
+        np.bool_,
+    )
+    stop = np.empty(n + 1, np.int64)
+    stop[0] = len(PREAMBLE)
+    np.cumsum([len(value or b"") for value in batch.values], out=stop[1:])
+    stop[1:] += len(PREAMBLE)
+    text = np.frombuffer(bytearray().join([PREAMBLE, *(value or b"" for value in batch.values)]), np.uint8)
+    # A value, and a label, stands behind a comma or is the first of its point.
+    most = int(np.count_nonzero(text == _COMMA)) + n
+    columns = PointBatch.with_room(text, n, most, most)
+    bounds = np.array(
+        [
+            limits.max_record_bytes,
+            limits.max_values,
+            limits.max_labels,
+            limits.max_label_chars,
+            limits.max_future_ms,
+            MAX_TIME_MS,
+        ],
+        np.int64,
+    )
+    unknown, word = np.empty(MOST_UNKNOWN, np.uint64), np.empty(1, np.uint64)
+    number = word.view(np.float64)
+    others: Others = {}
+    more = bytearray()  # texts of points that were read strictly
+    record = point = 0
+    while True:
+        record, point = scan(
+            stop, odd, batch.offset, batch.time_ms, bounds, record, point, columns, unknown, word, number
+        )
+        if record == n:
+            break
+        time_ms = int(batch.time_ms[record])
+        content = decode(batch.values[record], batch.keys[record], batch.headers[record], time_ms, limits)
+        if isinstance(content, DataPoint):
+            columns.put(point, content, more, len(text))
+            row = columns.points[point]
+            row["offset"], row["record"], row["record_time_ms"] = batch.offset[record], record, time_ms
+            point += 1
+        else:
+            others[record] = content
+        record += 1
+    whole = np.concatenate([text, np.frombuffer(more, np.uint8)]) if more else text
+    return ReadBatch(n, columns.trimmed(whole, point), others)

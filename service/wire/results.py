@@ -1,0 +1,255 @@
+"""The results of a batch of points, written straight from columns to bytes, compiled; decides nothing.
+
+Texts and numbers that the producer sent are published just as they stood in the record; what was computed
+has six significant digits. The same columns give the same bytes, and no clock is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.kernels import borrowed, kernel
+from service.wire.batch import PointBatch, Rows, Text
+from service.wire.instants import MOST_INSTANT_BYTES, write_instant
+from service.wire.numerals import MOST_COMPUTED_BYTES, write_computed
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Verdict(IntEnum):
+    """What a result says of its point, beside the numbers."""
+
+    SCORED = 0
+    LATE = 1
+    DUPLICATE = 2
+    TOO_MANY_NAMES = 3
+    NO_VALUES = 4
+    NO_HISTORY = 5
+    NOT_TRAINED = 6
+
+
+class Scores(NamedTuple):
+    """What results are written from, for the points `start` to `stop` of a batch.
+
+    `row` says which of the `j` scored rows is a point's, undefined where it was not placed. Values of row j
+    have the feature rows from `first_feature[j]` on; `told` spans of `told_text` are explanations, ready as
+    the inside of a JSON literal; an empty one is none.
+    """
+
+    verdict: Bytes  # (stop - start,)
+    row: Ints  # (stop - start,)
+    score: Floats  # (j,)
+    anomalous: npt.NDArray[np.bool_]  # (j,)
+    severity: Bytes  # (j,) index of the severity's name
+    incident: Bytes  # (j,) index of the change's name, 0 for none
+    detectors: Floats  # (j, detectors) NaN is none
+    first_feature: Ints  # (j + 1,)
+    features: Floats  # (m, features)
+    told: Ints  # (j, 2)
+    told_text: Text
+
+
+class _Words(NamedTuple):
+    """Pieces of text, one after the other: piece i is `text[stop[i - 1] : stop[i]]`."""
+
+    text: Text
+    stop: Ints
+
+
+def _words(pieces: Sequence[str]) -> _Words:
+    encoded = [piece.encode() for piece in pieces]
+    return _Words(
+        np.frombuffer(bytearray().join(encoded), np.uint8), np.cumsum([len(e) for e in encoded], dtype=np.int64)
+    )
+
+
+def _word(piece: str) -> Text:
+    return np.frombuffer(piece.encode(), np.uint8)
+
+
+_VERDICTS = _words(
+    [
+        '"scored","score":',
+        '"late"',
+        '"duplicate"',
+        '"skipped","reason":"too_many_value_names"',
+        '"skipped","reason":"no_values"',
+        '"skipped","reason":"insufficient_history"',
+        '"skipped","reason":"detectors_not_trained"',
+    ]
+)
+_HEAD, _TIMESTAMP, _STATUS = _word('{"sourceId":"'), _word('","timestamp":"'), _word('","status":')
+_NORMAL, _ANOMALOUS = _word(',"isAnomaly":false,"severity":'), _word(',"isAnomaly":true,"severity":')
+_FEATURES, _VALUE, _DETECTORS = _word(',"features":{'), _word('":{"value":'), _word('},"detectors":{')
+_EXPLANATION, _LABELS, _ID, _NULL = _word(',"explanation":"'), _word(',"labels":{'), _word(',"id":"'), _word("null")
+_AROUND_POINT = 320 + MOST_INSTANT_BYTES  # all constant pieces of one result
+_AROUND_VALUE = 40
+
+
+@kernel
+def _put(out: Text, at: int, piece: Text) -> int:
+    for i in range(len(piece)):
+        out[at + i] = piece[i]
+    return at + len(piece)
+
+
+@kernel
+def _put_span(out: Text, at: int, text: Text, start: int, stop: int) -> int:
+    for i in range(stop - start):
+        out[at + i] = text[start + i]
+    return at + stop - start
+
+
+@kernel
+def _put_word(out: Text, at: int, text: Text, stops: Ints, which: int) -> int:
+    return _put_span(out, at, text, stops[which - 1] if which > 0 else 0, stops[which])
+
+
+@kernel
+def _put_labels(out: Text, at: int, text: Text, labels: Rows, first: int, stop: int) -> int:
+    at = _put(out, at, _LABELS)
+    for i in range(first, stop):
+        if i > first:
+            out[at] = 44
+            at += 1
+        label = labels[i]
+        out[at] = 34
+        at = _put_span(out, at + 1, text, label.name_start, label.name_stop)
+        out[at], out[at + 1], out[at + 2] = 34, 58, 34
+        at = _put_span(out, at + 3, text, label.text_start, label.text_stop)
+        out[at] = 34
+        at += 1
+    out[at] = 125
+    return at + 1
+
+
+@kernel
+def _write(
+    batch: PointBatch,
+    start: int,
+    scores: Scores,
+    verdicts: _Words,
+    severities: _Words,
+    incidents: _Words,
+    feature_names: _Words,
+    detector_names: _Words,
+    out: Text,
+    stops: Ints,
+) -> None:
+    text, points = borrowed(batch.text), borrowed(batch.points)
+    values, labels = borrowed(batch.values), borrowed(batch.labels)
+    out = borrowed(out)
+    features, detectors = borrowed(scores.features), borrowed(scores.detectors)
+    feature_text, feature_stops = borrowed(feature_names.text), borrowed(feature_names.stop)
+    detector_text, detector_stops = borrowed(detector_names.text), borrowed(detector_names.stop)
+    at = 0
+    for i in range(len(scores.verdict)):
+        point = points[start + i]
+        at = _put(out, at, _HEAD)
+        at = _put_span(out, at, text, point.source_start, point.source_stop)
+        at = _put(out, at, _TIMESTAMP)
+        at = write_instant(out, at, point.time_ms)
+        at = _put(out, at, _STATUS)
+        verdict = int(scores.verdict[i])
+        at = _put_word(out, at, verdicts.text, verdicts.stop, verdict)
+        if verdict == 0:
+            j = scores.row[i]
+            at = write_computed(out, at, scores.score[j])
+            at = _put(out, at, _ANOMALOUS) if scores.anomalous[j] else _put(out, at, _NORMAL)
+            at = _put_word(out, at, severities.text, severities.stop, int(scores.severity[j]))
+            if scores.incident[j]:
+                at = _put_word(out, at, incidents.text, incidents.stop, int(scores.incident[j]))
+            at = _put(out, at, _FEATURES)
+            row = scores.first_feature[j]
+            for v in range(point.first_value, point.stop_value):
+                value = values[v]
+                if v > point.first_value:
+                    out[at] = 44
+                    at += 1
+                out[at] = 34
+                at = _put_span(out, at + 1, text, value.name_start, value.name_stop)
+                at = _put(out, at, _VALUE)
+                if value.sent_stop > value.sent_start:
+                    at = _put_span(out, at, text, value.sent_start, value.sent_stop)
+                else:
+                    at = _put(out, at, _NULL)
+                for f in range(features.shape[1]):
+                    at = _put_word(out, at, feature_text, feature_stops, f)
+                    at = write_computed(out, at, features[row, f])
+                out[at] = 125
+                at += 1
+                row += 1
+            at = _put(out, at, _DETECTORS)
+            for d in range(detectors.shape[1]):
+                at = _put_word(out, at, detector_text, detector_stops, d)
+                at = write_computed(out, at, detectors[j, d])
+            out[at] = 125
+            at += 1
+            if scores.told[j, 1] > scores.told[j, 0]:
+                at = _put(out, at, _EXPLANATION)
+                at = _put_span(out, at, scores.told_text, scores.told[j, 0], scores.told[j, 1])
+                out[at] = 34
+                at += 1
+        if point.stop_label > point.first_label:
+            at = _put_labels(out, at, text, labels, point.first_label, point.stop_label)
+        if point.id_stop > point.id_start:
+            at = _put(out, at, _ID)
+            at = _put_span(out, at, text, point.id_start, point.id_stop)
+            out[at] = 34
+            at += 1
+        out[at] = 125
+        at += 1
+        stops[i] = at
+
+
+class ResultWriter:
+    """Writes results that show these features and detectors, in this order."""
+
+    def __init__(
+        self,
+        severities: Sequence[str],
+        incidents: Sequence[str],
+        features: Sequence[str],
+        detectors: Sequence[str],
+    ) -> None:
+        self._severities = _words([f'"{name}"' for name in severities])
+        self._incidents = _words([f',"incident":"{name}"' for name in incidents])
+        self._features = _words([f',"{name}":' for name in features])
+        self._detectors = _words([f'{"," if i else ""}"{name}":' for i, name in enumerate(detectors)])
+        # Everything but what stands in the records themselves.
+        self._around_point = (
+            _AROUND_POINT + len(self._detectors.text) + len(detectors) * MOST_COMPUTED_BYTES
+        )
+        self._around_value = _AROUND_VALUE + len(self._features.text) + len(features) * MOST_COMPUTED_BYTES
+
+    def write(self, batch: PointBatch, start: int, scores: Scores) -> tuple[bytes, list[int]]:
+        """The results of the points from `start` on, one after the other, and where each stops."""
+        n = len(scores.verdict)
+        if n == 0:
+            return b"", []
+        points = batch.points[start : start + n]
+        values = int(points[-1]["stop_value"] - points[0]["first_value"])
+        labels = int(points[-1]["stop_label"] - points[0]["first_label"])
+        room = n * self._around_point + values * self._around_value + labels * _AROUND_VALUE
+        out = np.empty(room + len(batch.text) + len(scores.told_text), np.uint8)
+        stops = np.empty(n, np.int64)
+        _write(
+            batch,
+            start,
+            scores,
+            _VERDICTS,
+            self._severities,
+            self._incidents,
+            self._features,
+            self._detectors,
+            out,
+            stops,
+        )
+        return out[: stops[-1]].tobytes(), stops.tolist()
