@@ -22,7 +22,7 @@ from service.errors import AnomalydError, ConfigurationError, TopicsMissingError
 from service.features.engine import VECTOR_WIDTH
 from service.http.server import HttpServer, make_app
 from service.metrics import Metrics, total
-from service.pipeline import DetectionConfig, DetectionPipeline, Record
+from service.pipeline import DetectionConfig, DetectionPipeline
 from service.settings import Settings
 from service.stream import topics
 from service.stream.alert_topics import build_workers
@@ -31,7 +31,9 @@ from service.stream.cluster import ClusterState
 from service.stream.output import Route
 from service.stream.runtime import Stopped, StreamRuntime
 from service.stream.transaction import Transactions
-from service.wire.data_point import DataPoint
+from service.wire.limits import InputLimits
+from service.wire.reader import RecordBatch, read
+from service.wire.timestamps import MAX_TIME_MS
 
 Only = Literal["detection", "alerting"]
 Condition = Callable[[], bool]
@@ -48,10 +50,12 @@ def warm(config: DetectionConfig) -> None:
     rng = np.random.default_rng(0)
     pipeline = DetectionPipeline(config)
     pipeline.ensemble.train(rng.uniform(-0.5, 0.5, (256, VECTOR_WIDTH)))
-    points = config.features.min_history_points + 4
-    pipeline.process_batch(
-        [Record(DataPoint("warm", i, ("value",), (float(i % 5),)), i, i) for i in range(points)]
-    )
+    n = config.features.min_history_points + 4
+    bodies = [b'{"sourceId":"warm","timestamp":%d,"values":%d}' % (i, i % 5) for i in range(n)]
+    bodies.append(b'{"sourceId":"warm","timestamp":"2026-01-01T00:00:00Z","values":{"\\u0061":1}}')
+    nothing, times = [None] * len(bodies), np.arange(len(bodies)) + MAX_TIME_MS // 2
+    read_in = read(RecordBatch(bodies, nothing, nothing, times, times), InputLimits())
+    pipeline.process_read(read_in)
 
 
 class Service:

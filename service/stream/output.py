@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import TopicPartition
 
-from service.pipeline import Outcome
+from service.pipeline import NO_RESULT, Outcomes
 from service.stream.transaction import Headers, OutputMessage
 from service.wire.data_point import InvalidRecord
+from service.wire.reader import Others, RecordBatch
 
 Publish = Literal["all", "anomalies", "none"]
 
@@ -56,72 +57,95 @@ class Output:
     """A batch's messages in input order, what they say, and the offsets after it."""
 
     messages: list[OutputMessage] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Outcomes] = field(default_factory=list)
     invalid: list[InvalidRecord] = field(default_factory=list)
     offsets: list[TopicPartition] = field(default_factory=list)
     oldest_ms: int = 2**62
 
 
 class Publisher:
-    """Turns what became of a record into messages."""
+    """Turns what became of records into messages."""
 
     def __init__(self, route: Route, publish: Publish) -> None:
         self._route = route
         self._publish = publish
         self._topic_header = ("x-in-topic", route.data_points.encode())
 
-    def outcome(self, output: Output, message: Message, number: int, outcome: Outcome, model: bytes) -> None:
-        """Add a scored (or skipped, late, ...) record of partition `number`."""
-        output.outcomes.append(outcome)
-        with_result = self._publish == "all" or (self._publish == "anomalies" and outcome.is_anomaly)
-        if not with_result and outcome.anomaly is None:
-            return
-        route, key = self._route, outcome.source_id.encode()
-        headers = [*self._provenance(message, number), ("x-model", model)]
-        if original := headers_of(message):
-            headers += [header for header in original if header[0] in _PASSED_THROUGH]
-        if with_result:
-            partition = route.partition(route.results, number)
-            output.messages.append(OutputMessage(route.results, partition, key, outcome.result, headers))
-        if outcome.anomaly is not None:
-            partition = route.partition(route.anomalies, number)
-            output.messages.append(OutputMessage(route.anomalies, partition, key, outcome.anomaly, headers))
+    def add(
+        self,
+        output: Output,
+        number: int,
+        records: RecordBatch,
+        others: Others,
+        outcomes: Outcomes,
+        model: bytes,
+    ) -> None:
+        """Add all that the records of partition `number` give, in their order.
 
-    def dead_letter(self, output: Output, message: Message, number: int, invalid: InvalidRecord) -> None:
-        """Add a record that nothing can be made of: bytes and headers untouched, then the reason.
+        This runs for every record: plain tuples and nothing looked up twice.
+        """
+        output.outcomes.append(outcomes)
+        route, messages, anomalies = self._route, output.messages, outcomes.anomalies
+        results, results_at = route.results, route.partition(route.results, number)
+        anomalies_at = route.partition(route.anomalies, number)
+        from_topic, from_partition = self._topic_header, ("x-in-partition", b"%d" % number)
+        by_model = ("x-model", model)
+        offsets = records.offset.tolist()
+        wanted = self._wanted(outcomes)
+        for i, (offset, key, body, original, with_result) in enumerate(
+            zip(offsets, outcomes.keys, outcomes.results, records.headers, wanted, strict=True)
+        ):
+            if with_result or i in anomalies:
+                headers = [from_topic, from_partition, ("x-in-offset", b"%d" % offset), by_model]
+                if original:
+                    headers += [header for header in original if header[0] in _PASSED_THROUGH]
+                if with_result:
+                    messages.append((results, results_at, key, body, headers))
+                if i in anomalies:
+                    messages.append((route.anomalies, anomalies_at, key, anomalies[i], headers))
+            elif i in others and isinstance(invalid := others[i], InvalidRecord):
+                provenance = [from_topic, from_partition, ("x-in-offset", b"%d" % offset)]
+                self._dead_letter(output, number, records, i, invalid, provenance)
+
+    def _wanted(self, outcomes: Outcomes) -> list[bool]:
+        """Which records' results are published."""
+        if self._publish == "none":
+            return [False] * len(outcomes)
+        answered = outcomes.status != NO_RESULT
+        wanted: list[bool] = (answered if self._publish == "all" else answered & outcomes.anomalous).tolist()
+        return wanted
+
+    def _dead_letter(
+        self,
+        output: Output,
+        number: int,
+        records: RecordBatch,
+        i: int,
+        invalid: InvalidRecord,
+        provenance: Headers,
+    ) -> None:
+        """Add record i, of which nothing can be made: bytes and headers untouched, then the reason.
 
         What the topic would refuse is cut, and a header says how long it was: one record must not stop
         all others, and the whole of it still stands in the input.
         """
         output.invalid.append(invalid)
-        value = message.value()
+        value, key = records.values[i], records.keys[i]
         headers = [
-            *(headers_of(message) or []),
-            *self._provenance(message, number),
+            *(records.headers[i] or []),
+            *provenance,
             ("x-reason", invalid.reason.encode()),
             ("x-detail", invalid.detail.encode()),
         ]
-        around = _ENVELOPE_BYTES + _size(headers) + len(message.key() or b"")
+        around = _ENVELOPE_BYTES + _size(headers) + len(key or b"")
         most = max(self._route.dead_letter_bytes - around, 0)
         if value is not None and len(value) > most:
             headers.append(("x-cut-from-bytes", b"%d" % len(value)))
             value = value[:most]
         topic = self._route.dead_letters
-        partition = self._route.partition(topic, number)
-        output.messages.append(OutputMessage(topic, partition, message.key(), value, headers))
-
-    def _provenance(self, message: Message, number: int) -> Headers:
-        return [
-            self._topic_header,
-            ("x-in-partition", b"%d" % number),
-            ("x-in-offset", b"%d" % (message.offset() or 0)),
-        ]
+        output.messages.append((topic, self._route.partition(topic, number), key, value, headers))
 
 
 def _size(headers: Headers) -> int:
     return sum(len(name) + len(value or b"") + 10 for name, value in headers)
 
-
-def headers_of(message: Message) -> Headers | None:
-    """The record's headers as the client gives them when reading: a list of names and bytes."""
-    return cast(Headers | None, message.headers())

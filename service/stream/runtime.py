@@ -9,21 +9,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from service.clock import Clock
 from service.errors import AnomalydError
 from service.logs import Logger
 from service.metrics import Metrics
-from service.pipeline import DetectionPipeline, Record
+from service.pipeline import DetectionPipeline
 from service.stream.cluster import ClusterState
 from service.stream.config import StreamConfig
-from service.stream.output import Output, Publish, Publisher, Route, headers_of
+from service.stream.output import Output, Publish, Publisher, Route
 from service.stream.tally import Tally
-from service.stream.transaction import TransactionAborted, Transactions
-from service.wire.data_point import InvalidRecord
-from service.wire.decode import InputLimits, decode
+from service.stream.transaction import Headers, TransactionAborted, Transactions
+from service.wire.limits import InputLimits
+from service.wire.reader import RecordBatch, read
 
 _OBSERVE_EVERY_S = 2.0
 _PROBE_EVERY_S = 1.0
@@ -158,35 +160,22 @@ class StreamRuntime:
     def _score(self, partition: _Partition, number: int, messages: Sequence[Message], output: Output) -> None:
         """Decode and score one partition's messages; outputs stand in input order."""
         seconds = self._metrics.stage_seconds
-        taken: list[Message] = []
-        read: list[Record | InvalidRecord] = []
         with seconds.labels("decode").time():
-            for message in messages:
-                offset = message.offset()
-                assert offset is not None
-                if offset < partition.next_offset:
-                    continue
-                if partition.committed < 0:
-                    partition.committed = offset
-                partition.next_offset = offset + 1
-                time_ms = message.timestamp()[1]
-                output.oldest_ms = min(output.oldest_ms, time_ms)
-                content = decode(message.value(), message.key(), headers_of(message), time_ms, self._limits)
-                taken.append(message)
-                if isinstance(content, InvalidRecord):
-                    read.append(content)
-                else:
-                    read.append(Record(content, offset, time_ms))
+            records = _records(messages, partition.next_offset)
+            if not records.values:
+                return
+            batch = read(records, self._limits)
+        if partition.committed < 0:
+            partition.committed = int(records.offset[0])
+        partition.next_offset = int(records.offset[-1]) + 1
+        output.oldest_ms = min(output.oldest_ms, int(records.time_ms.min()))
+        pipeline = partition.pipeline
         with seconds.labels("score").time():
-            records = [record for record in read if isinstance(record, Record)]
-            outcomes = iter(partition.pipeline.process_batch(records))
+            steps = pipeline.score(batch)
         with seconds.labels("encode").time():
-            model = partition.pipeline.model_version.encode()
-            for message, item in zip(taken, read, strict=True):
-                if isinstance(item, InvalidRecord):
-                    self._publisher.dead_letter(output, message, number, item)
-                else:
-                    self._publisher.outcome(output, message, number, next(outcomes), model)
+            outcomes = pipeline.publish(batch, steps)
+            model = pipeline.model_version.encode()
+            self._publisher.add(output, number, records, batch.others, outcomes, model)
         output.offsets.append(TopicPartition(self._topic, number, partition.next_offset))
 
     # Committing.
@@ -289,3 +278,16 @@ class StreamRuntime:
         self._tally.dropped([tp.partition for tp in partitions])
         for tp in partitions:
             self._partitions.pop(tp.partition, None)
+
+
+def _records(messages: Sequence[Message], first_offset: int) -> RecordBatch:
+    """The messages from an offset on, as the reader takes them."""
+    if messages and cast(int, messages[0].offset()) < first_offset:
+        messages = [message for message in messages if cast(int, message.offset()) >= first_offset]
+    return RecordBatch(
+        values=[message.value() for message in messages],
+        keys=[message.key() for message in messages],
+        headers=[cast(Headers | None, message.headers()) for message in messages],
+        offset=np.array([message.offset() for message in messages], np.int64),
+        time_ms=np.array([message.timestamp()[1] for message in messages], np.int64),
+    )

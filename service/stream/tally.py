@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from service.metrics import Metrics
 from service.pipeline import STATUSES, DetectionPipeline
 from service.stream.output import Output
-from service.wire.anomaly import SEVERITIES
+from service.wire.anomaly import INCIDENT_CHANGES, SEVERITIES
 from service.wire.data_point import Reason
 
 
@@ -30,7 +33,7 @@ class Tally:
             metrics.dead_letters.labels(str(reason))
         for severity in SEVERITIES:
             metrics.anomalies.labels(severity)
-        for change in ("opened", "updated", "resolved"):
+        for change in INCIDENT_CHANGES:
             metrics.incidents.labels(change)
         for outcome in ("committed", "aborted"):
             metrics.transactions.labels(outcome)
@@ -40,16 +43,16 @@ class Tally:
         metrics = self._metrics
         metrics.transactions.labels("committed").inc()
         metrics.latency_seconds.observe(max(now - output.oldest_ms / 1000.0, 0.0))
-        metrics.batch_size.observe(len(output.outcomes) + len(output.invalid))
-        for status, n in Counter(o.status for o in output.outcomes).items():
+        metrics.batch_size.observe(sum(len(o) for o in output.outcomes))
+        for status, n in _counts(STATUSES, (o.status for o in output.outcomes)):
             metrics.points.labels(status).inc(n)
             self._scored += n if status == "scored" else 0
         for reason, n in Counter(i.reason for i in output.invalid).items():
             metrics.dead_letters.labels(str(reason)).inc(n)
-        told = [o for o in output.outcomes if o.anomaly is not None]
-        for severity, n in Counter(o.severity for o in told).items():
+        told = [(o, list(o.anomalies)) for o in output.outcomes if o.anomalies]
+        for severity, n in _counts(SEVERITIES, (o.severity[which] for o, which in told)):
             metrics.anomalies.labels(severity).inc(n)
-        for change, n in Counter(o.incident for o in told if o.incident).items():
+        for change, n in _counts(("", *INCIDENT_CHANGES), (o.incident[which] for o, which in told)):
             metrics.incidents.labels(change).inc(n)
             self._opened += n if change == "opened" else 0
         if self._scored:
@@ -74,3 +77,13 @@ class Tally:
         for number in numbers:
             self._evicted.pop(number, None)
             self._metrics.consumer_lag.labels(str(number)).set(0)
+
+
+def _counts(
+    names: Sequence[str], columns: Iterable[npt.NDArray[np.uint8]]
+) -> Iterator[tuple[str, int]]:
+    """How often each name's index stands in the columns, where it does; larger numbers are no name's."""
+    whole = np.zeros(256, np.int64)
+    for column in columns:
+        whole += np.bincount(column, minlength=256)
+    return ((name, int(n)) for name, n in zip(names, whole, strict=False) if n)

@@ -8,7 +8,7 @@ exception goes up and the process ends, for a supervisor to start it anew from t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -27,14 +27,11 @@ _MOVED_ON = frozenset(
 )
 
 
-class OutputMessage(NamedTuple):
-    """A message to publish; `partition` -1 lets the partitioner choose by key."""
+OutputMessage: TypeAlias = tuple[str, int, bytes | None, bytes | None, Headers]
+"""Topic, partition (-1 lets the partitioner choose by key), key, value and headers.
 
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
+A plain tuple: one is made per record, and a named one takes as long to make as its bytes to write.
+"""
 
 
 class TransactionAborted(Exception):  # noqa: N818 - the established name of the event
@@ -95,7 +92,7 @@ class Transactions:
         for topic, partition, key, value, headers in messages:
             while True:
                 try:
-                    produce(topic, value, key, partition, headers=list(headers))
+                    produce(topic, value, key, partition, headers=headers)
                     break
                 except BufferError:  # the send queue is full: let it drain
                     poll(0.1)

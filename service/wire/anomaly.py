@@ -11,6 +11,7 @@ Severity = Literal["low", "medium", "high", "critical"]
 IncidentChange = Literal["opened", "updated", "resolved"]
 
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+INCIDENT_CHANGES: tuple[IncidentChange, ...] = ("opened", "updated", "resolved")
 
 
 class _Public(BaseModel):
