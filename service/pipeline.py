@@ -29,7 +29,7 @@ from service.wire import encode
 from service.wire.batch import PointBatch, escaped, unescaped
 from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
-from service.wire.reader import ReadBatch
+from service.wire.reader import Others, ReadBatch
 from service.wire.results import ResultWriter, Scores, Verdict
 
 STATE_VERSION = 1
@@ -231,7 +231,7 @@ class DetectionPipeline:
         batch.points["record"] = places
         batch.points["offset"] = [records[i].offset for i in places]
         batch.points["record_time_ms"] = [records[i].record_time_ms for i in places]
-        others = {i: r.content for i, r in enumerate(records) if not isinstance(r.content, DataPoint)}
+        others: Others = {i: r.content for i, r in enumerate(records) if not isinstance(r.content, DataPoint)}
         outcomes = self.process_read(ReadBatch(len(records), batch, others))
         if records:
             self._next_offset = records[-1].offset + 1
@@ -392,7 +392,10 @@ def _fill_in_keys(batch: PointBatch, keys: list[bytes]) -> None:
     text = batch.text.tobytes()
     points = batch.points
     for record, start, stop in zip(
-        points["record"].tolist(), points["source_start"].tolist(), points["source_stop"].tolist(), strict=True
+        points["record"].tolist(),
+        points["source_start"].tolist(),
+        points["source_stop"].tolist(),
+        strict=True,
     ):
         keys[record] = text[start:stop]
     if b"\\" in text:

@@ -80,4 +80,3 @@ def train(
     detection = settings.detection
     model = models.save(output, pipeline.ensemble.state(), detection.ensemble, detection.features, about)
     sys.stdout.write(f"{output}: model {model.digest[:12]} from {seen} points of {len(files)} files\n")
-

@@ -1,12 +1,12 @@
 """The kernels behind `Sources`: from a source's id to its row, and from a batch to its places.
 
-An open-addressing table with linear probing maps ids to slots; ids stand one after the other in a buffer of
-bytes. What a kernel cannot do alone (grow, evict, widen) it leaves to its caller, who does it and calls again.
+An open-addressing table with linear probing maps ids to slots; ids stand one after the other in a buffer.
+What a kernel cannot do alone (grow, evict, widen) it leaves to its caller, who does it and calls again.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +80,7 @@ def find(
         slot = buckets[at] - 1
         source = sources[slot]
         if source.hash == hash_ and same(ids, source.id_start, source.id_stop, text, start, stop):
-            return slot
+            return int(slot)
         at = (at + 1) & mask
     return -1
 
@@ -139,7 +139,7 @@ def compact(sources: Array, ids: Text, slots: int, target: Text) -> int:
 
 
 @kernel
-def _verdict(source: Array, point: Array) -> int:
+def _verdict(source: Any, point: Any) -> int:
     """What a point is to its source's history, as `Sources` tells."""
     if point.id_stop > point.id_start:
         for i in range(min(source.ids, RECENT_IDS)):
@@ -161,7 +161,7 @@ def _admit(
     max_sources: int,
     series_room: int,
     text: Text,
-    point: Array,
+    point: Any,
 ) -> int:
     """Give a new source the next free slot and block, if nothing has to grow or to go; -1 otherwise."""
     width = point.stop_value - point.first_value
@@ -191,7 +191,7 @@ def _admit(
             counters[LIVE] += 1
             counters[SERIES_USED] += width
             counters[BYTES_USED] += length
-            return slot
+            return int(slot)
     return -1
 
 
@@ -220,7 +220,11 @@ def place(
     ids, counters = borrowed(directory.ids), borrowed(directory.counters)
     layouts, names = borrowed(layout_rows.layouts), borrowed(layout_rows.names)
     names_text = borrowed(layout_rows.text)
-    arrival, series, placed_values = borrowed(placed.arrival), borrowed(placed.series), borrowed(placed.values)
+    arrival, series, placed_values = (
+        borrowed(placed.arrival),
+        borrowed(placed.series),
+        borrowed(placed.values),
+    )
     row_start = borrowed(placed.row_start)
     while point < stop:
         p = points[point]

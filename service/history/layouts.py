@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from service.history.table import Array, Column, StateTable
 from service.kernels import kernel
@@ -28,7 +27,7 @@ class LayoutRows(NamedTuple):
 
 @kernel
 def place_of_name(
-    layout: Array, names: Array, names_text: Text, hash_: np.uint64, text: Text, start: int, stop: int
+    layout: Any, names: Array, names_text: Text, hash_: np.uint64, text: Text, start: int, stop: int
 ) -> int:
     """The place of a name in a layout, -1 if it is not there."""
     for i in range(layout.first, layout.stop):
@@ -103,9 +102,7 @@ class Layouts:
     def _write(self, number: int) -> None:
         names = self._names[number]
         self._table.ensure(number + 1)
-        self._name_table.ensure(
-            max(self._rows + len(names), (self._bytes + sum(map(len, names))) // 32 + 1)
-        )
+        self._name_table.ensure(max(self._rows + len(names), (self._bytes + sum(map(len, names))) // 32 + 1))
         _, rows, text = self.arrays
         first, shape = self._rows, NO_NAMES
         for name in names:

@@ -148,4 +148,3 @@ class Publisher:
 
 def _size(headers: Headers) -> int:
     return sum(len(name) + len(value or b"") + 10 for name, value in headers)
-

@@ -79,9 +79,7 @@ class Tally:
             self._metrics.consumer_lag.labels(str(number)).set(0)
 
 
-def _counts(
-    names: Sequence[str], columns: Iterable[npt.NDArray[np.uint8]]
-) -> Iterator[tuple[str, int]]:
+def _counts(names: Sequence[str], columns: Iterable[npt.NDArray[np.uint8]]) -> Iterator[tuple[str, int]]:
     """How often each name's index stands in the columns, where it does; larger numbers are no name's."""
     whole = np.zeros(256, np.int64)
     for column in columns:

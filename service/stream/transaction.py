@@ -92,7 +92,7 @@ class Transactions:
         for topic, partition, key, value, headers in messages:
             while True:
                 try:
-                    produce(topic, value, key, partition, headers=headers)
+                    produce(topic, value, key, partition, headers=headers)  # type: ignore[arg-type]  # invariant
                     break
                 except BufferError:  # the send queue is full: let it drain
                     poll(0.1)

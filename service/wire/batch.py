@@ -97,7 +97,7 @@ class PointBatch(NamedTuple):
             body = content.encode()
             start = base + len(text)
             text.extend(body)
-            return start, start + len(body), hash_of(np.frombuffer(body, np.uint8), 0, len(body))
+            return start, start + len(body), int(hash_of(np.frombuffer(body, np.uint8), 0, len(body)))
 
         row = self.points[i]
         first_value, first_label = (
@@ -133,7 +133,6 @@ class PointBatch(NamedTuple):
         rows = self.values[self.points[i]["first_value"] : self.points[i]["stop_value"]]
         return tuple(self.text_at(row["name_start"], row["name_stop"]) for row in rows)
 
-
     def sent(self, i: int) -> tuple[str, ...]:
         """The numbers of point i as their producer wrote them, nothing for a missing one."""
         rows = self.values[self.points[i]["first_value"] : self.points[i]["stop_value"]]
@@ -142,7 +141,9 @@ class PointBatch(NamedTuple):
     def labels_of(self, i: int) -> dict[str, str]:
         rows = self.labels[self.points[i]["first_label"] : self.points[i]["stop_label"]]
         return {
-            self.text_at(row["name_start"], row["name_stop"]): self.text_at(row["text_start"], row["text_stop"])
+            self.text_at(row["name_start"], row["name_stop"]): self.text_at(
+                row["text_start"], row["text_stop"]
+            )
             for row in rows
         }
 

@@ -20,6 +20,7 @@ class Written(float):
     """A number that remembers how it was written, to be published again in just that way."""
 
     __slots__ = ("text",)
+    text: str
 
     def __new__(cls, text: str, number: float) -> Written:
         """`number` is the nearest double to what `text`, a JSON number, says."""

@@ -12,6 +12,7 @@ from service.wire.timestamps import MAX_TIME_MS
 MAX_SOURCE_ID_CHARS = 256
 MAX_NAME_CHARS = 128
 MAX_ID_CHARS = 256
+MOST_SENT_CHARS = 32  # of a number that is published as it was written; a longer one in its shortest form
 
 
 class InputLimits(BaseModel):

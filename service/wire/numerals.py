@@ -196,7 +196,7 @@ def write_computed(out: Text, at: int, x: float) -> int:
         return at + 1
     # The decimal exponent from the binary one, at most one too small.
     _, binary = math.frexp(x)
-    exponent = int(math.floor((binary - 1) * 0.30102999566398120))
+    exponent = math.floor((binary - 1) * 0.30102999566398120)
     if x >= _TENS[exponent + 1 + _NO_TEN]:
         exponent += 1
     shift = 5 - exponent
@@ -263,17 +263,6 @@ def _write_scientific(out: Text, at: int, digits: int, count: int, exponent: int
     out[at + 1] = 45 if exponent < 0 else 43
     size = abs(exponent)
     return _write_digits(out, at + 2, size, 3 if size >= 100 else 2)
-
-
-@kernel
-def write_integer(out: Text, at: int, number: int) -> int:
-    """Write an integer that is not negative; the place after it."""
-    count = 1
-    power = 10
-    while count < 19 and number >= power:
-        count += 1
-        power *= 10
-    return _write_digits(out, at, number, count)
 
 
 def computed_text(x: float) -> str:

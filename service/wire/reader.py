@@ -49,24 +49,22 @@ class ReadBatch(NamedTuple):
 def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
     """What the records say; never raises, whatever the bytes."""
     n = len(batch.values)
-    odd = np.array(
-        [
-            value is None or (headers is not None and event_headers(headers) is not None)
-            for value, headers in zip(batch.values, batch.headers, strict=True)
-        ],
-        np.bool_,
-    )
-    stop = np.empty(n + 1, np.int64)
-    stop[0] = len(PREAMBLE)
-    np.cumsum([len(value or b"") for value in batch.values], out=stop[1:])
-    stop[1:] += len(PREAMBLE)
-    text = np.frombuffer(bytearray().join([PREAMBLE, *(value or b"" for value in batch.values)]), np.uint8)
+    # What the scanner is not to see stands as nothing in the text.
+    values = [
+        value
+        if value is not None
+        and len(value) <= limits.max_record_bytes
+        and not (headers and event_headers(headers))
+        else b""
+        for value, headers in zip(batch.values, batch.headers, strict=True)
+    ]
+    text = np.frombuffer(bytearray().join([PREAMBLE, *values]), np.uint8)
+    stop = np.cumsum([len(PREAMBLE), *map(len, values)])
     # A value, and a label, stands behind a comma or is the first of its point.
     most = int(np.count_nonzero(text == _COMMA)) + n
     columns = PointBatch.with_room(text, n, most, most)
     bounds = np.array(
         [
-            limits.max_record_bytes,
             limits.max_values,
             limits.max_labels,
             limits.max_label_chars,
@@ -82,7 +80,7 @@ def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
     record = point = 0
     while True:
         record, point = scan(
-            stop, odd, batch.offset, batch.time_ms, bounds, record, point, columns, unknown, word, number
+            stop, batch.offset, batch.time_ms, bounds, record, point, columns, unknown, word, number
         )
         if record == n:
             break

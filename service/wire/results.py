@@ -66,7 +66,8 @@ class _Words(NamedTuple):
 def _words(pieces: Sequence[str]) -> _Words:
     encoded = [piece.encode() for piece in pieces]
     return _Words(
-        np.frombuffer(bytearray().join(encoded), np.uint8), np.cumsum([len(e) for e in encoded], dtype=np.int64)
+        np.frombuffer(bytearray().join(encoded), np.uint8),
+        np.cumsum([len(e) for e in encoded], dtype=np.int64),
     )
 
 
@@ -88,7 +89,12 @@ _VERDICTS = _words(
 _HEAD, _TIMESTAMP, _STATUS = _word('{"sourceId":"'), _word('","timestamp":"'), _word('","status":')
 _NORMAL, _ANOMALOUS = _word(',"isAnomaly":false,"severity":'), _word(',"isAnomaly":true,"severity":')
 _FEATURES, _VALUE, _DETECTORS = _word(',"features":{'), _word('":{"value":'), _word('},"detectors":{')
-_EXPLANATION, _LABELS, _ID, _NULL = _word(',"explanation":"'), _word(',"labels":{'), _word(',"id":"'), _word("null")
+_EXPLANATION, _LABELS, _ID, _NULL = (
+    _word(',"explanation":"'),
+    _word(',"labels":{'),
+    _word(',"id":"'),
+    _word("null"),
+)
 _AROUND_POINT = 320 + MOST_INSTANT_BYTES  # all constant pieces of one result
 _AROUND_VALUE = 40
 
@@ -224,9 +230,7 @@ class ResultWriter:
         self._features = _words([f',"{name}":' for name in features])
         self._detectors = _words([f'{"," if i else ""}"{name}":' for i, name in enumerate(detectors)])
         # Everything but what stands in the records themselves.
-        self._around_point = (
-            _AROUND_POINT + len(self._detectors.text) + len(detectors) * MOST_COMPUTED_BYTES
-        )
+        self._around_point = _AROUND_POINT + len(self._detectors.text) + len(detectors) * MOST_COMPUTED_BYTES
         self._around_value = _AROUND_VALUE + len(self._features.text) + len(features) * MOST_COMPUTED_BYTES
 
     def write(self, batch: PointBatch, start: int, scores: Scores) -> tuple[bytes, list[int]]:

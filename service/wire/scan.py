@@ -15,7 +15,7 @@ import numpy.typing as npt
 from service.kernels import borrowed, kernel
 from service.wire.batch import PointBatch, Rows, Text
 from service.wire.instants import read_instant
-from service.wire.limits import MAX_ID_CHARS, MAX_NAME_CHARS, MAX_SOURCE_ID_CHARS
+from service.wire.limits import MAX_ID_CHARS, MAX_NAME_CHARS, MAX_SOURCE_ID_CHARS, MOST_SENT_CHARS
 from service.wire.numerals import Words, read_number
 from service.wire.texts import NO_NAMES, end_of_text, hash_of, same, with_name
 
@@ -33,7 +33,7 @@ INDEX_NAMES = 100
 PREAMBLE = b"value" + b"".join(b"%d" % i for i in range(INDEX_NAMES))
 _BARE_HASH = hash_of(np.frombuffer(b"value", np.uint8), 0, 5)
 _INDEX_HASH = np.array(
-    [hash_of(np.frombuffer(b"%d" % i, np.uint8), 0, 1 + (i > 9)) for i in range(INDEX_NAMES)]  # noqa: PLR2004
+    [hash_of(np.frombuffer(b"%d" % i, np.uint8), 0, 1 + (i > 9)) for i in range(INDEX_NAMES)]
 )
 
 _UNKNOWN, _ELSEWHERE, _SOURCE_ID, _TIMESTAMP, _VALUES, _LABELS, _ID = 0, -1, 1, 2, 4, 8, 16
@@ -122,7 +122,7 @@ def _value(text: Text, at: int, stop: int, value: Any, word: Words, number: Floa
     end = read_number(text, at, stop, word, number)
     value.number = number[0]
     value.sent_stop = end
-    return end
+    return end if end - at <= MOST_SENT_CHARS else ODD
 
 
 @kernel
@@ -275,7 +275,7 @@ def _point(
     number: Floats,
 ) -> bool:
     """Read one record into a point's row; false if it is odd."""
-    max_values, max_labels, max_label_chars = bounds[1], bounds[2], bounds[3]
+    max_values, max_labels, max_label_chars = bounds[0], bounds[1], bounds[2]
     at = _blank(text, at, stop)
     if at >= stop or text[at] != 123:
         return False
@@ -352,16 +352,15 @@ def _point(
     if _blank(text, at + 1, stop) != stop or not (seen & _SOURCE_ID and seen & _VALUES):
         return False
     point.id_hash = hash_of(text, point.id_start, point.id_stop)
-    latest = bounds[5]
+    latest = bounds[4]
     if point.record_time_ms >= 0:
-        latest = min(point.record_time_ms + bounds[4], latest)
-    return 0 <= point.time_ms <= latest
+        latest = min(point.record_time_ms + bounds[3], latest)
+    return bool(0 <= point.time_ms <= latest)
 
 
 @kernel
 def scan(
     record_stop: Ints,
-    odd: npt.NDArray[np.bool_],
     offset: Ints,
     record_time_ms: Ints,
     bounds: Ints,
@@ -375,17 +374,15 @@ def scan(
     """Read records from `record` on into rows from `n` on, up to one that is odd.
 
     Record i are the bytes of the batch's text from `record_stop[i]` to `record_stop[i + 1]`. `bounds` are
-    the most bytes of a record, values, labels, characters of a label, milliseconds into the future, and the
-    last time of all; `unknown` (MOST_UNKNOWN,), `word` (1,) and `number`, a view of it, are scratch. Returned are the record at which it stopped, their number if at none, and the first
-    free row.
+    the most values, labels, characters of a label and milliseconds into the future, and the last time of
+    all; `unknown` (MOST_UNKNOWN,), `word` (1,) and `number`, a view of it, are scratch. Returned are the
+    record at which it stopped, their number if at none, and the first free row.
     """
     text, points = borrowed(batch.text), borrowed(batch.points)
     values, labels = borrowed(batch.values), borrowed(batch.labels)
     unknown, word, number = borrowed(unknown), borrowed(word), borrowed(number)
-    while record < len(odd):
+    while record < len(offset):
         start, stop = record_stop[record], record_stop[record + 1]
-        if odd[record] or stop - start > bounds[0]:
-            break
         point = points[n]
         point.offset = offset[record]
         point.record = record

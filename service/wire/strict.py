@@ -6,7 +6,14 @@ from typing import Any
 
 from service.wire.cloud_events import Attributes, EventHeaders, unwrap
 from service.wire.data_point import NAN, Control, DataPoint, InvalidRecord, Reason, Written
-from service.wire.limits import MAX_ID_CHARS, MAX_NAME_CHARS, MAX_SOURCE_ID_CHARS, InputLimits, latest_ms
+from service.wire.limits import (
+    MAX_ID_CHARS,
+    MAX_NAME_CHARS,
+    MAX_SOURCE_ID_CHARS,
+    MOST_SENT_CHARS,
+    InputLimits,
+    latest_ms,
+)
 from service.wire.names import BARE, index_names, shared_names
 from service.wire.rules import FaultError, checked_text, fault_of_text, quote, short, show
 from service.wire.strict_json import Fraction, Integer, parse
@@ -115,7 +122,7 @@ def _read_values(values: Any, limits: InputLimits) -> tuple[tuple[str, ...], tup
             [_number_or_nan(number, name) for name, number in zip(names, values, strict=True)]
         )
     if kind is Integer or kind is Fraction:
-        return BARE, (Written(str(values), _number(values, "values")),)
+        return BARE, (_written(values, "values"),)
     raise FaultError(Reason.BAD_VALUES, f"values is {show(values)}, no object, array or number")
 
 
@@ -137,8 +144,13 @@ def _number_or_nan(number: object, name: str) -> float:
     if number is None:
         return NAN
     if type(number) is Integer or type(number) is Fraction:
-        return Written(str(number), _number(number, name))
+        return _written(number, name)
     raise FaultError(Reason.BAD_VALUE, f"value {quote(name)} is {show(number)}, not a number")
+
+
+def _written(digits: str, name: str) -> float:
+    number = _number(digits, name)
+    return Written(str(digits), number) if len(digits) <= MOST_SENT_CHARS else number
 
 
 def _number(digits: str, name: str) -> float:

@@ -1,7 +1,7 @@
-"""Texts inside a buffer of bytes, compiled: where one ends, whether it may be one, and its hash.
+r"""Texts inside a buffer of bytes, compiled: where one ends, whether it may be one, and its hash.
 
 A text is told by its span, the places of its first byte and after its last, and stands there as the
-inside of a JSON string literal in its shortest form: only `"` and `\\` are escaped, nothing else can be,
+inside of a JSON string literal in its shortest form: only `"` and `\` are escaped, nothing else can be,
 since texts hold no control characters. So equal texts are equal bytes.
 """
 
@@ -81,9 +81,8 @@ def _wide(text: Text, at: int, stop: int) -> int:
         return 0  # longer than need be, or past the last character
     if code < 0xA0 or code == 0x061C or 0xD800 <= code <= 0xDFFF:
         return 0
-    if 0x200E <= code <= 0x2069:
-        if code <= 0x200F or 0x2028 <= code <= 0x202E or code >= 0x2066:
-            return 0
+    if 0x200E <= code <= 0x2069 and (code <= 0x200F or 0x2028 <= code <= 0x202E or code >= 0x2066):
+        return 0
     return length
 
 

@@ -4,113 +4,129 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
-from confluent_kafka import Message
 
-from service.pipeline import Outcome
+from service.pipeline import Outcomes
 from service.stream.output import Output, Publish, Publisher, Route
 from service.wire.data_point import InvalidRecord, Reason
+from service.wire.reader import RecordBatch
 
 MOST = 10_000
 ROUTE = Route("in", "results", "odd", "dead", MOST, frozenset({"results", "odd", "dead"}))
 TRACE = ("traceparent", b"00-1-2-01")
 PLACE = [("x-in-topic", b"in"), ("x-in-partition", b"3"), ("x-in-offset", b"17")]
 
-NORMAL = Outcome("pump-7", "scored", b"{}")
-ODD = Outcome("pump-7", "scored", b"{1}", b"{2}", "high", "opened", is_anomaly=True)
-UPDATE = Outcome("pump-7", "scored", b"{1}", None, "high", None, is_anomaly=True)
-RESOLVED = Outcome("pump-7", "scored", b"{}", b"{3}", "low", "resolved")
+OPENED, RESOLVED = 1, 3
 INVALID = InvalidRecord(Reason.NOT_JSON, "line 1: why")
 
 
-def message(
+def records(
     key: bytes | None = b"k", value: bytes | None = b"v", headers: list[tuple[str, Any]] | None = None
-) -> Message:
-    return Message(topic="in", partition=3, offset=17, key=key, value=value, headers=headers)
+) -> RecordBatch:
+    return RecordBatch([value], [key], [headers], np.array([17]), np.array([0]))
+
+
+def outcome(
+    result: bytes = b"{}", anomaly: bytes | None = None, anomalous: bool = False, incident: int = 0
+) -> Outcomes:
+    outcomes = Outcomes(1)
+    outcomes.keys[0], outcomes.results[0] = b"pump-7", result
+    outcomes.status[0] = outcomes.severity[0] = 0
+    outcomes.incident[0], outcomes.anomalous[0] = incident, anomalous
+    if anomaly is not None:
+        outcomes.anomalies[0] = anomaly
+    return outcomes
+
+
+NORMAL = outcome()
+NEW = outcome(b"{1}", b"{2}", anomalous=True, incident=OPENED)
+UPDATE = outcome(b"{1}", None, anomalous=True)
+OVER = outcome(b"{}", b"{3}", incident=RESOLVED)
 
 
 def published(
-    outcome: Outcome, publish: Publish = "all", headers: list[tuple[str, Any]] | None = None
+    outcomes: Outcomes, publish: Publish = "all", headers: list[tuple[str, Any]] | None = None
 ) -> Output:
     output = Output()
-    Publisher(ROUTE, publish).outcome(output, message(headers=headers), 3, outcome, b"model-1")
+    Publisher(ROUTE, publish).add(output, 3, records(headers=headers), {}, outcomes, b"model-1")
+    return output
+
+
+def refused(publish: Publish, came: RecordBatch) -> Output:
+    output = Output()
+    Publisher(ROUTE, publish).add(output, 3, came, {0: INVALID}, Outcomes(1), b"model-1")
     return output
 
 
 def test_a_result_is_keyed_by_its_source_and_says_its_place_and_model() -> None:
     (sent,) = published(NORMAL).messages
-    assert (sent.topic, sent.partition, sent.key, sent.value) == ("results", 3, b"pump-7", b"{}")
-    assert sent.headers == [*PLACE, ("x-model", b"model-1")]
+    assert sent[:4] == ("results", 3, b"pump-7", b"{}")
+    assert sent[4] == [*PLACE, ("x-model", b"model-1")]
 
 
 def test_an_anomaly_goes_out_behind_its_result_with_the_same_headers() -> None:
-    result, anomaly = published(ODD).messages
-    assert (anomaly.topic, anomaly.partition, anomaly.key, anomaly.value) == ("odd", 3, b"pump-7", b"{2}")
-    assert anomaly.headers == result.headers
+    result, anomaly = published(NEW).messages
+    assert anomaly[:4] == ("odd", 3, b"pump-7", b"{2}")
+    assert anomaly[4] == result[4]
 
 
 def test_of_the_inputs_headers_only_the_trace_is_passed_through() -> None:
     (sent,) = published(
         NORMAL, headers=[("other", b"x"), TRACE, ("tracestate", b"s"), ("x-model", b"y")]
     ).messages
-    assert sent.headers == [*PLACE, ("x-model", b"model-1"), TRACE, ("tracestate", b"s")]
+    assert sent[4] == [*PLACE, ("x-model", b"model-1"), TRACE, ("tracestate", b"s")]
 
 
 @pytest.mark.parametrize(
-    ("publish", "outcome", "topics"),
+    ("publish", "outcomes", "topics"),
     [
         ("all", NORMAL, ["results"]),
-        ("all", RESOLVED, ["results", "odd"]),
+        ("all", OVER, ["results", "odd"]),
         ("anomalies", NORMAL, []),
-        ("anomalies", ODD, ["results", "odd"]),
+        ("anomalies", NEW, ["results", "odd"]),
         ("anomalies", UPDATE, ["results"]),
-        ("anomalies", RESOLVED, ["odd"]),
+        ("anomalies", OVER, ["odd"]),
         ("none", NORMAL, []),
-        ("none", ODD, ["odd"]),
+        ("none", NEW, ["odd"]),
         ("none", UPDATE, []),
     ],
 )
 def test_which_results_go_out_is_a_choice_and_anomalies_always_do(
-    publish: Publish, outcome: Outcome, topics: list[str]
+    publish: Publish, outcomes: Outcomes, topics: list[str]
 ) -> None:
-    output = published(outcome, publish)
-    assert [sent.topic for sent in output.messages] == topics
-    assert output.outcomes == [outcome]
+    output = published(outcomes, publish)
+    assert [sent[0] for sent in output.messages] == topics
+    assert output.outcomes == [outcomes]
 
 
 @pytest.mark.parametrize("key", [b"k", b"", None, b"\xff\0"])
 @pytest.mark.parametrize("value", [b"{bad", b"", b"\xff\0"])
 def test_a_dead_letter_has_the_records_bytes_untouched(key: bytes | None, value: bytes) -> None:
-    output = Output()
-    Publisher(ROUTE, "none").dead_letter(output, message(key, value), 3, INVALID)
+    output = refused("none", records(key, value))
     (sent,) = output.messages
-    assert (sent.topic, sent.partition, sent.key, sent.value) == ("dead", 3, key, value)
-    assert sent.headers == [*PLACE, ("x-reason", INVALID.reason.encode()), ("x-detail", b"line 1: why")]
+    assert sent[:4] == ("dead", 3, key, value)
+    assert sent[4] == [*PLACE, ("x-reason", INVALID.reason.encode()), ("x-detail", b"line 1: why")]
     assert output.invalid == [INVALID]
 
 
 def test_a_dead_letter_keeps_the_records_headers_first() -> None:
-    output = Output()
     given: list[tuple[str, bytes | None]] = [("a", b"1"), ("a", b"2"), ("none", None), TRACE]
-    Publisher(ROUTE, "all").dead_letter(output, message(headers=given), 3, INVALID)
-    assert output.messages[0].headers[:4] == given
+    assert refused("all", records(headers=given)).messages[0][4][:4] == given
 
 
 def test_a_dead_letter_that_its_topic_would_refuse_is_cut_and_says_how_long_it_was() -> None:
-    output = Output()
     headers: list[tuple[str, Any]] = [("big", b"h" * 1000)]
-    Publisher(ROUTE, "all").dead_letter(output, message(value=b"v" * MOST, headers=headers), 3, INVALID)
-    (sent,) = output.messages
-    assert sent.value is not None
-    assert sent.value == b"v" * len(sent.value)
-    assert sent.headers[-1] == ("x-cut-from-bytes", b"%d" % MOST)
-    assert MOST / 2 < len(sent.value) + sum(len(n) + len(v or b"") for n, v in sent.headers) < MOST
+    [(*_, value, given)] = refused("all", records(value=b"v" * MOST, headers=headers)).messages
+    assert value is not None
+    assert value == b"v" * len(value)
+    assert given[-1] == ("x-cut-from-bytes", b"%d" % MOST)
+    assert MOST / 2 < len(value) + sum(len(n) + len(v or b"") for n, v in given) < MOST
 
 
 def test_a_dead_letter_that_just_fits_is_whole() -> None:
-    output = Output()
-    Publisher(ROUTE, "all").dead_letter(output, message(value=b"v" * (MOST - 2000)), 3, INVALID)
-    assert len(output.messages[0].value or b"") == MOST - 2000
+    [(*_, value, _)] = refused("all", records(value=b"v" * (MOST - 2000))).messages
+    assert len(value or b"") == MOST - 2000
 
 
 def test_a_message_keeps_its_inputs_partition_only_where_there_are_as_many() -> None:

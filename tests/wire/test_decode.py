@@ -9,12 +9,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.wire.common_form import read_common
+from service.wire.batch import written
 from service.wire.data_point import Control, DataPoint, Decoded, Forget, InvalidRecord, Reason
 from service.wire.decode import NAN, Headers, InputLimits, decode
 from service.wire.strict import read_strict
 from service.wire.timestamps import MAX_TIME_MS
 from tests.wire.bad_records import BAD_RECORDS, HUGE_RECORDS, BadRecord
+from tests.wire.reading import point_of, read_quickly, read_together
 
 LIMITS = InputLimits()
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -115,18 +116,17 @@ COMMON = [
 
 
 @pytest.mark.parametrize(("value", "time_ms"), COMMON)
-def test_common_forms_are_read_on_the_short_path(value: str, time_ms: int) -> None:
+def test_common_forms_are_read_quickly(value: str, time_ms: int) -> None:
     timed = "timestamp" in value
     expected = DataPoint("pump-7", time_ms, ("p", "q"), (2.13, 8.4), timed=timed)
     assert read(value) == expected
-    assert read_common(value.encode(), NOW_MS, LIMITS) == expected
+    assert read_quickly(value.encode(), NOW_MS, LIMITS) == expected
     assert read_strict(value.encode(), None, NOW_MS, LIMITS) == expected
 
 
 def test_colons_in_texts_do_not_hide_a_repeated_key() -> None:
     value = '{"sourceId":"a:b","id":"c:d","values":{"x:y":1},"labels":{"k:l":"m:n"}}'
-    assert read_common(value.encode(), NOW_MS, LIMITS) == read_strict(value.encode(), None, NOW_MS, LIMITS)
-    assert read_common(value.encode(), NOW_MS, LIMITS) is not None
+    assert read_quickly(value.encode(), NOW_MS, LIMITS) == read_strict(value.encode(), None, NOW_MS, LIMITS)
     for repeated in (
         value.replace('"a:b"', '"a:b","sourceId":"a:b"'),
         value.replace('"x:y":1', '"x:y":1,"x:y":1'),
@@ -134,6 +134,7 @@ def test_colons_in_texts_do_not_hide_a_repeated_key() -> None:
         value.replace('"a:b"', '"ab","sourceId":"ab"'),
     ):
         assert reason_of(read(repeated)) is Reason.REPEATED_KEY
+        assert read_quickly(repeated.encode(), NOW_MS, LIMITS) is None
 
 
 def test_array_values_are_named_by_their_place() -> None:
@@ -234,7 +235,7 @@ def test_a_record_of_exactly_the_size_limit_is_legal() -> None:
 
 def test_the_future_ends_max_future_after_the_record_and_at_the_year_9999() -> None:
     limits = InputLimits.model_validate({"max_future": "1m"})
-    for path in (read_common, lambda v, t, c: read_strict(v, None, t, c)):
+    for path in (read_quickly, lambda v, t, c: read_strict(v, None, t, c)):
         legal = path(b'{"sourceId":"a","values":1,"timestamp":1060000}', 1_000_000, limits)
         assert isinstance(legal, DataPoint)
         assert not isinstance(
@@ -269,8 +270,7 @@ def test_a_point_is_timed_if_it_names_its_time_itself(member: str, timed: bool, 
     strict = read_strict(value, None, NOW_MS, LIMITS)
     assert isinstance(strict, DataPoint)
     assert strict.timed is timed
-    common = read_common(value, NOW_MS, LIMITS)
-    assert common is None if unknown or "null" in member else common == strict
+    assert read_quickly(value, NOW_MS, LIMITS) == strict
     assert read_point(value) == strict
 
 
@@ -396,17 +396,22 @@ def test_limits_refuse_unknown_names_and_changes() -> None:
 
 
 def check_paths_agree(value: bytes, record_time_ms: int = NOW_MS) -> Decoded:
-    """The two paths agree, NaN, -0.0 and types included; and what comes out keeps the promises."""
-    strict = read_strict(value, None, record_time_ms, LIMITS)
-    common = read_common(value, record_time_ms, LIMITS)
-    assert common is None or repr(common) == repr(strict), value
+    """Both readers agree, NaN, -0.0 and spellings included; and what comes out keeps the promises."""
     decoded = decode(value, None, None, record_time_ms, LIMITS)
-    assert repr(decoded) == repr(strict)
+    quick = read_quickly(value, record_time_ms, LIMITS)
+    together = read_together([value], record_time_ms, LIMITS)
     if isinstance(decoded, DataPoint):
+        for point in (point_of(together.points, 0), quick):
+            if point is not None:
+                assert repr(point) == repr(decoded), value
+                assert list(map(written, point.values)) == list(map(written, decoded.values)), value
         assert len(decoded.names) == len(decoded.values) == len(set(decoded.names)) > 0
-        assert all(type(v) is float and not math.isinf(v) for v in decoded.values)
+        assert all(isinstance(v, float) and not math.isinf(v) for v in decoded.values)
         decoded.source_id.encode()
-    elif isinstance(decoded, InvalidRecord):
+    else:
+        assert quick is None, value
+        assert together.others == {0: decoded}
+    if isinstance(decoded, InvalidRecord):
         assert decoded.detail.isascii()
         assert decoded.detail.isprintable()
         assert len(decoded.detail) < 250
