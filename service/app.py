@@ -207,9 +207,12 @@ class Service:
         )
         self._runtime = runtime
         self._started = True
-        # What lives now lives to the end; leaving it out of collections saves pauses of 100 ms.
+        # What lives now lives to the end; leaving it out of collections saves pauses of 100 ms. A batch makes
+        # tens of thousands of tuples that no cycle goes through: collecting every 700 took a third of the
+        # time that making them takes.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         try:
             runtime.run(self._stop)
         except Stopped:

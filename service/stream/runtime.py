@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from service.clock import Clock
 from service.errors import AnomalydError
@@ -27,6 +35,7 @@ from service.stream.transaction import Headers, TransactionAborted, Transactions
 from service.wire.limits import InputLimits
 from service.wire.reader import RecordBatch, read
 
+_IDLE_S = 0.1  # how long one turn waits for a first record
 _OBSERVE_EVERY_S = 2.0
 _PROBE_EVERY_S = 1.0
 _STALLED_AFTER_S = 60.0
@@ -83,6 +92,8 @@ class StreamRuntime:
         self._partitions: dict[int, _Partition] = {}
         self._assigned = False
         self._losses_seen = 0
+        self._moved: set[int] = set()  # partitions that left during this poll
+        self._batch_s = 0.0  # how long the last batch took, from decoding to commit
         self._last_turn = clock.monotonic()
         self._next_observation = self._next_probe = 0.0
 
@@ -127,13 +138,30 @@ class StreamRuntime:
     def turn(self) -> None:
         """One turn: 1. poll 2. decode and score 3. publish and commit 4. observe."""
         self.still_turning()
-        messages = self._consumer.consume(self._config.max_batch_records, self._config.max_wait)
-        if messages:
+        if messages := self._poll():
+            began = self._clock.monotonic()
             output = self._process(messages)
             if output.offsets:
                 self._cluster.back()
                 self._commit(output)
+            self._batch_s = self._clock.monotonic() - began
         self._observe()
+
+    def _poll(self) -> list[Message]:
+        """The next batch: few records when few come in, many under load.
+
+        The first record is waited for. It then waits for others at most as long as the last batch took: that
+        halves the number of transactions where records trickle, and costs none of them more than it saves.
+        """
+        self._moved.clear()
+        messages = self._consumer.consume(1, _IDLE_S)
+        if messages and self._config.max_batch_records > 1:
+            wait_s = min(self._config.max_wait, self._batch_s)
+            messages += self._consumer.consume(self._config.max_batch_records - 1, wait_s)
+        if self._moved:  # what was polled before its partition went and came back is polled again
+            messages = [message for message in messages if message.partition() not in self._moved]
+            self._go_back([number for number in self._moved if number in self._partitions])
+        return messages
 
     def _process(self, messages: Sequence[Message]) -> Output:
         by_partition: dict[int, list[Message]] = {}
@@ -219,15 +247,25 @@ class StreamRuntime:
     def _start_over(self, output: Output) -> None:
         """Forget what the undone batch taught and go back to the committed offsets."""
         self._log.warning("reading again from the committed offsets")
-        for committed in self._committed([offset.partition for offset in output.offsets]):
+        self._go_back([offset.partition for offset in output.offsets])
+
+    def _go_back(self, numbers: Sequence[int]) -> None:
+        """Begin anew, with nothing learned, where the group stands."""
+        for committed in self._committed(numbers) if numbers else []:
             if committed.offset < 0:  # the group has none yet: where we began, wherever that was
-                committed.offset = self._partitions[committed.partition].committed
+                began = self._partitions[committed.partition].committed
+                committed.offset = began if began >= 0 else self._first_offset
             self._partitions[committed.partition] = _Partition(self._make_pipeline(committed.partition))
             try:
                 self._consumer.seek(committed)
             except KafkaException as error:
                 # No longer ours: the next poll says so, and whoever has it begins where the group stands.
                 self._log.warning("partition is gone", partition=committed.partition, error=str(error))
+
+    @property
+    def _first_offset(self) -> int:
+        """Where a group without committed offsets begins."""
+        return OFFSET_BEGINNING if self._config.start_from == "earliest" else OFFSET_END
 
     # Observing.
 
@@ -275,6 +313,7 @@ class StreamRuntime:
         self._log.warning("partitions lost", partitions=sorted(tp.partition for tp in lost))
 
     def _drop(self, partitions: Sequence[TopicPartition]) -> None:
+        self._moved.update(tp.partition for tp in partitions)
         self._tally.dropped([tp.partition for tp in partitions])
         for tp in partitions:
             self._partitions.pop(tp.partition, None)
