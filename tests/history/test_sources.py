@@ -321,3 +321,32 @@ def test_names_that_come_one_by_one_leave_few_rows_behind() -> None:
     for i in range(256):
         sums.place([a_point("a", i + 1, {f"v{i}": 1.0})])
     assert sums.sources.series <= 2 * 256
+
+
+def test_many_sources_come_go_and_come_back() -> None:
+    """Long enough for the table of ids to grow, to be packed anew and to be full of gaps."""
+    rng = np.random.default_rng(1)
+    sums, known = Sums(max_sources=3000), dict[str, int]()
+    for round_ in range(30):
+        ids = [f"{'long-' * int(rng.integers(8))}{n}" for n in rng.integers(0, 5000, 400)]
+        sums.place_all([a_point(source_id, round_ * 1000 + i + 1) for i, source_id in enumerate(ids)])
+        for source_id in ids:
+            if source_id not in known and len(known) == 3000:
+                del known[next(iter(known))]
+            known[source_id] = known.pop(source_id, 0) + 1
+        for source_id in rng.permutation(sorted(known))[:50].tolist():
+            assert sums.sources.forget(source_id)
+            assert not sums.sources.forget(source_id)
+            del known[source_id]
+    assert len(sums.sources) == len(known)
+    assert sums.sources.evicted > 0
+    for source_id, count in known.items():
+        assert sums.of(source_id)[0] == count
+
+
+def test_sources_with_names_of_their_own_are_kept_apart() -> None:
+    sums = Sums(max_sources=5000, max_values=8)
+    for round_ in range(1, 4):
+        sums.place_all([a_point(f"s{i}", round_, {f"v{i}": 1.0, "x": float(i)}) for i in range(2000)])
+    assert sums.of("s7") == (3, {"v7": 3.0, "x": 21.0})
+    assert sums.sources.names("s1999") == ("v1999", "x")
