@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -58,13 +58,29 @@ def warm(config: DetectionConfig) -> None:
     pipeline.process_read(read_in)
 
 
-class Service:
-    """The running service: detection loop in the calling thread, alert workers and HTTP beside it."""
+def longest_stop_s(settings: Settings) -> float:
+    """How long a service goes on after `stop` if Kafka answers: the batch, the alerts, leaving the groups."""
+    return settings.shutdown.drain + _LEAVING_S
 
-    def __init__(self, settings: Settings, *, only: Only | None = None, clock: Clock | None = None) -> None:
+
+class Service:
+    """The running service: detection loop in the calling thread, alert workers and HTTP beside it.
+
+    `on_serving` is told the URL of metrics and health as soon as they are served.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        only: Only | None = None,
+        clock: Clock | None = None,
+        on_serving: Callable[[str], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._only = only
         self._clock = clock or SystemClock()
+        self._on_serving = on_serving
         self._metrics = Metrics()
         self._metrics.build.labels(__version__).set(1)
         self._metrics.false_alarm_budget.set(settings.detection.false_alarms.per_point or float("nan"))
@@ -114,8 +130,7 @@ class Service:
 
     @property
     def longest_stop_s(self) -> float:
-        """How long `run` goes on after `stop` if Kafka answers: the batch, the alerts, leaving the groups."""
-        return self._settings.shutdown.drain + _LEAVING_S
+        return longest_stop_s(self._settings)
 
     # Life.
 
@@ -137,6 +152,8 @@ class Service:
         http.start()
         self._url = http.url
         _log.info("serving metrics and health", url=self._url)
+        if self._on_serving is not None:
+            self._on_serving(self._url)
         try:
             partitions = self._wait_for_topics()
             if partitions is not None:
@@ -256,9 +273,20 @@ class Service:
         return None
 
 
+class Stoppable(Protocol):
+    """What runs until it is asked to stop, and then not for much longer."""
+
+    @property
+    def longest_stop_s(self) -> float: ...
+
+    def stop(self) -> None: ...
+
+
 @contextlib.contextmanager
-def stopped_by_signals(service: Service) -> Iterator[None]:
+def stopped_by_signals(service: Stoppable) -> Iterator[Callable[[], None]]:
     """SIGTERM and SIGINT ask `service` to stop; a second one of them ends the process at once.
+
+    Yields what asks the same without being a signal.
 
     A client call can be stuck in a cluster that is away, past its own timeout (`send_offsets_to_transaction`
     was seen to take 20 s), and Python runs its handlers only between the calls of the main thread. So a
@@ -276,21 +304,27 @@ def stopped_by_signals(service: Service) -> Iterator[None]:
     last_resort = threading.Timer(service.longest_stop_s, leave)
     last_resort.daemon = True
 
+    asked = threading.Lock()
+
+    def ask() -> None:
+        if asked.acquire(blocking=False):  # for the first time
+            service.stop()
+            last_resort.start()
+
     def listen() -> None:
-        asked = False
+        signalled = False
         while number := os.read(heard, 1):
-            if number[0] in before and asked:
+            if number[0] in before and signalled:
                 os._exit(128 + number[0])
             if number[0] in before:
-                asked = True
-                service.stop()
-                last_resort.start()
+                signalled = True
+                ask()
         os.close(heard)
 
     listener = threading.Thread(target=listen, name="signals", daemon=True)
     listener.start()
     try:
-        yield
+        yield ask
     finally:
         last_resort.cancel()
         signal.set_wakeup_fd(waker)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Literal
 
 import structlog
@@ -12,14 +13,21 @@ Level = Literal["debug", "info", "warning", "error"]
 Logger = structlog.stdlib.BoundLogger
 
 
-def configure(level: Level = "info", *, json: bool | None = None) -> None:
-    """Send every log line to stderr; `json=None` chooses by whether stderr is a terminal."""
+def configure(
+    level: Level = "info", *, json: bool | None = None, fields: Mapping[str, object] | None = None
+) -> None:
+    """Send every log line to stderr; `json=None` chooses by whether stderr is a terminal.
+
+    The `fields` stand in every line, whichever thread or library it comes from.
+    """
     as_json = not sys.stderr.isatty() if json is None else json
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     )
+    everywhere = dict(fields or {})
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        lambda _, __, event: {**everywhere, **event},
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -103,6 +103,22 @@ class Metrics:
         self.build = Gauge("anomalyd_build_info", "Always 1; what is running.", ["version"], registry=r)
 
 
+class SupervisorMetrics:
+    """What the supervisor of several workers counts itself; all else is the workers' own `Metrics`."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        r = self.registry
+        self.workers = Gauge("anomalyd_workers", "Worker processes that there should be.", registry=r)
+        self.workers_up = Gauge("anomalyd_workers_up", "Worker processes that answer.", registry=r)
+        self.worker_restarts = Counter(
+            "anomalyd_worker_restarts",
+            "Times that a worker process was started anew after its end.",
+            ["worker"],
+            registry=r,
+        )
+
+
 def total(counter: Counter) -> float:
     """The sum of a counter over all its labels."""
     return sum(

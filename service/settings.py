@@ -53,6 +53,11 @@ class LogConfig(_Section):
     format: Literal["auto", "json", "text"] = "auto"
     """`auto`: text on a terminal, JSON elsewhere."""
 
+    @property
+    def as_json(self) -> bool | None:
+        """`None` for `auto`."""
+        return None if self.format == "auto" else self.format == "json"
+
 
 class ModelConfig(_Section):
     path: Path | None = None

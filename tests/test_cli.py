@@ -32,7 +32,15 @@ def test_every_command_has_help(anomalyd: Command, name: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["nope"], ["run", "--nope"], ["run", "--only", "nothing"], ["feed"], ["demo", "--seconds", "1"]],
+    [
+        [],
+        ["nope"],
+        ["run", "--nope"],
+        ["run", "--only", "nothing"],
+        ["run", "--workers", "0"],
+        ["feed"],
+        ["demo", "--seconds", "1"],
+    ],
 )
 def test_wrong_usage_ends_with_2(anomalyd: Command, arguments: list[str]) -> None:
     assert anomalyd(*arguments).code == 2

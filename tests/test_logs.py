@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -46,6 +47,17 @@ def test_libraries_that_log_the_usual_way_come_out_the_same(capsys: pytest.Captu
     logging.getLogger("some.library").warning("%d of %d", 1, 2)
     (line,) = lines_of(capsys)
     assert (line["event"], line["level"]) == ("1 of 2", "warning")
+
+
+def test_fields_stand_in_every_line_whichever_thread_or_library_it_comes_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(json=True, fields={"worker": 3})
+    speaker = threading.Thread(target=logs.logger("stream").info, args=("ours",))
+    speaker.start()
+    speaker.join()
+    logging.getLogger("some.library").warning("theirs")
+    assert [(line["event"], line["worker"]) for line in lines_of(capsys)] == [("ours", 3), ("theirs", 3)]
 
 
 def test_an_exception_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:

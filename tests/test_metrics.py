@@ -4,9 +4,13 @@ import pytest
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from service.metrics import Metrics, total
+from service.metrics import Metrics, SupervisorMetrics, total
 
-ALL = {name: metric for name, metric in vars(Metrics()).items() if isinstance(metric, MetricWrapperBase)}
+ALL = {
+    name: metric
+    for name, metric in {**vars(Metrics()), **vars(SupervisorMetrics())}.items()
+    if isinstance(metric, MetricWrapperBase)
+}
 
 
 def name_of(metric: MetricWrapperBase) -> str:
@@ -31,6 +35,7 @@ def test_a_metric_has_the_prefix_a_sentence_and_no_label_that_grows_with_sources
     } | {
         "channel",
         "version",
+        "worker",
     }
 
 
@@ -40,7 +45,7 @@ def test_gauges_and_histograms_say_their_unit(metric: MetricWrapperBase) -> None
         assert name_of(metric).endswith(("_seconds", "_points"))
     elif isinstance(metric, Gauge):
         assert name_of(metric).endswith(
-            ("_seconds", "_bytes", "_ratio", "_records", "_info", "_up", "_sources")
+            ("_seconds", "_bytes", "_ratio", "_records", "_info", "_up", "_sources", "_workers")
         )
     else:
         assert isinstance(metric, Counter)

@@ -1,4 +1,4 @@
-"""`anomalyd run`: the service."""
+"""`anomalyd run`: the service, in this process or in several under a supervisor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from service import app as composition
 from service import logs
 from service.commands.options import BootstrapOption, ConfigOption, SetOption, settings_of
+from service.workers.supervisor import Supervisor
 
 app = typer.Typer()
 
@@ -21,11 +22,18 @@ def run(
     only: Annotated[
         Literal["detection", "alerting"] | None, typer.Option(help="Run one half of the service only.")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, envvar="ANOMALYD_WORKERS", help="Processes that share the partitions; about one core each."
+        ),
+    ] = 1,
 ) -> None:
     """Detect anomalies on the input topic and tell the channels, until stopped."""
     settings = settings_of(config, overrides, bootstrap)
-    as_json = None if settings.log.format == "auto" else settings.log.format == "json"
-    logs.configure(settings.log.level, json=as_json)
-    service = composition.Service(settings, only=only)
+    logs.configure(settings.log.level, json=settings.log.as_json)
+    service = (
+        composition.Service(settings, only=only) if workers == 1 else Supervisor(settings, workers, only=only)
+    )
     with composition.stopped_by_signals(service):
         service.run()

@@ -6,21 +6,26 @@ import re
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from service.metrics import Metrics
+from service.metrics import Metrics, SupervisorMetrics
 
 _NAME = re.compile(r"\banomalyd_[a-z0-9_]+")
 _SELECTOR = re.compile(r"\b(anomalyd_[a-z0-9_]+)\{([^}]*)\}")
 _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 # Given by Prometheus' configuration and not by the service.
 _TARGET_LABELS = frozenset({"job", "instance", "component"})
+# Given by the supervisor of several workers to all that it gathers from them.
+_WORKER_LABEL = frozenset({"worker"})
+
+
+def _exposed() -> list[Counter | Gauge | Histogram]:
+    of = [*vars(Metrics()).values(), *vars(SupervisorMetrics()).values()]
+    return [metric for metric in of if isinstance(metric, Counter | Gauge | Histogram)]
 
 
 def series() -> dict[str, set[str]]:
     """Labels by the name of each series."""
     found: dict[str, set[str]] = {}
-    for metric in vars(Metrics()).values():
-        if not isinstance(metric, Counter | Gauge | Histogram):
-            continue
+    for metric in _exposed():
         name, labels = metric._name, set(metric._labelnames)
         if isinstance(metric, Counter):
             found[f"{name}_total"] = labels
@@ -33,11 +38,7 @@ def series() -> dict[str, set[str]]:
 
 def documented() -> set[str]:
     """One name for each metric, as a person looks for it."""
-    return {
-        f"{metric._name}_total" if isinstance(metric, Counter) else metric._name
-        for metric in vars(Metrics()).values()
-        if isinstance(metric, Counter | Gauge | Histogram)
-    }
+    return {f"{metric._name}_total" if isinstance(metric, Counter) else metric._name for metric in _exposed()}
 
 
 def mistakes(expression: str) -> list[str]:
@@ -46,6 +47,6 @@ def mistakes(expression: str) -> list[str]:
     wrong = [f"no series {name}" for name in _NAME.findall(expression) if name not in known]
     for name, matchers in _SELECTOR.findall(expression):
         for label in _MATCHER.findall(matchers):
-            if label not in known.get(name, set()) | _TARGET_LABELS:
+            if label not in known.get(name, set()) | _TARGET_LABELS | _WORKER_LABEL:
                 wrong.append(f"{name} has no label {label}")
     return wrong

@@ -37,7 +37,9 @@ some_names = st.lists(st.binary(min_size=1, max_size=5), min_size=1, max_size=4,
 
 
 @given(st.lists(st.tuples(some_names, st.booleans()), max_size=60))
-def test_what_is_in_use_is_found_and_what_is_not_is_given_again(steps: list[tuple[tuple[bytes, ...], bool]]) -> None:
+def test_what_is_in_use_is_found_and_what_is_not_is_given_again(
+    steps: list[tuple[tuple[bytes, ...], bool]],
+) -> None:
     layouts, users = Layouts(), dict[tuple[bytes, ...], int]()
     numbers = dict[tuple[bytes, ...], int]()
     for names, take in steps:

@@ -127,10 +127,10 @@ class RunningService:
 
 
 @contextmanager
-def running(setup: Setup) -> Iterator[RunningService]:
+def running(setup: Setup, *arguments: str) -> Iterator[RunningService]:
     """`anomalyd run` with these settings; killed at the end if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "run", *setup.flags],
+        [sys.executable, "-m", "service", "run", *setup.flags, *arguments],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
