@@ -122,6 +122,32 @@ class Sources:
         names = self._layouts.names(int(self._rows[slot]["layout"])) if slot >= 0 else ()
         return tuple(name.decode() for name in names)
 
+    def rows_of(self, source_id: str) -> tuple[int, npt.NDArray[np.int64]]:
+        """The slot of a source, and its series rows in the order of its names.
+
+        Raises:
+            KeyError: the source is unknown.
+        """
+        slot = self._find(source_id)
+        if slot < 0:
+            raise KeyError(source_id)
+        source = self._rows[slot]
+        count = len(self._layouts.names(int(source["layout"])))
+        return slot, int(source["first_series"]) + np.arange(count)
+
+    def copy_history(
+        self,
+        source: npt.NDArray[np.int64],
+        target_source: npt.NDArray[np.int64],
+        series: npt.NDArray[np.int64],
+        target_series: npt.NDArray[np.int64],
+    ) -> None:
+        """Give slots and series rows the history of others."""
+        for table in self._source_tables:
+            table.copy(source, target_source)
+        for table in self._series_tables:
+            table.copy(series, target_series)
+
     def forget(self, source_id: str) -> bool:
         """Drop a source and all its history; false if there was none."""
         slot = self._find(source_id)

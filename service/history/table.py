@@ -73,6 +73,11 @@ class StateTable:
         for array in self._arrays.values():
             array[target : target + count] = array[start : start + count]
 
+    def copy(self, rows: Array, targets: Array) -> None:
+        """Copy each of the rows over the target at the same place."""
+        for array in self._arrays.values():
+            array[targets] = array[rows]
+
     def arrays(self, rows: int) -> dict[str, Array]:
         """Copies of the first `rows` rows of every column, for a snapshot."""
         return {name: array[:rows].copy() for name, array in self._arrays.items()}
