@@ -34,7 +34,7 @@ format: setup  ## Let ruff lay out the code
 
 lock:  ## Pin all dependencies anew, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--extra local --extra dev pyproject.toml -o requirements-dev.txt
+		--extra local --extra plot --extra dev pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		-c requirements-dev.txt pyproject.toml -o requirements.txt
 

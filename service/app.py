@@ -37,6 +37,7 @@ from service.wire.timestamps import MAX_TIME_MS
 
 Only = Literal["detection", "alerting"]
 Condition = Callable[[], bool]
+Prepare = Callable[[DetectionPipeline, int], None]
 
 _LEAST_DRAIN_S = 1.0  # for the alerts in flight, where the batch has used up the time
 
@@ -76,9 +77,12 @@ class Service:
         only: Only | None = None,
         clock: Clock | None = None,
         on_serving: Callable[[str], None] | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
+        """`prepare` gets each new pipeline and its partition before the first record: benchmarks fill it."""
         self._settings = settings
         self._only = only
+        self._prepare = prepare
         self._clock = clock or SystemClock()
         self._on_serving = on_serving
         self._metrics = Metrics()
@@ -241,9 +245,12 @@ class Service:
 
     def _pipeline(self, partition: int, model: Model | None) -> DetectionPipeline:
         topic = self._settings.topics.name("data_points")
-        return DetectionPipeline(
+        pipeline = DetectionPipeline(
             self._settings.detection, topic=topic, partition=partition, model=model, executor=self._fits
         )
+        if self._prepare is not None:
+            self._prepare(pipeline, partition)
+        return pipeline
 
     def _on_retry(self, cluster: ClusterState) -> Callable[[str], None]:
         """Told of each retriable failure of a transaction; gives up only when the service is to stop."""

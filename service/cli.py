@@ -28,6 +28,8 @@ _COMMANDS = {
     "check-config": "check_config",
     "topics": "topics",
     "send-test": "send_test",
+    "bench": "bench",
+    "sizing": "sizing",
 }
 
 _USAGE = "Streaming anomaly detection on Kafka: from topic to explained alert."

@@ -207,6 +207,11 @@ class DetectionPipeline:
         """Memory of the per-source state."""
         return sum(table.nbytes for table in self._tables) + self.sources.nbytes
 
+    def bytes_per_source(self, values: int) -> int:
+        """State of one source of so many values, without the room that tables keep for growth."""
+        *per_source, per_value = self._tables
+        return sum(table.row_bytes for table in per_source) + values * per_value.row_bytes
+
     def process(self, data_point: dict[str, Any]) -> dict[str, Any]:
         """Score one point and learn it: the result that the stream would publish, as a dict.
 

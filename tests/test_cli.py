@@ -9,7 +9,10 @@ import pytest
 from service import __version__
 from tests.commands.command_line import Command
 
-COMMANDS = ["run", "demo", "broker", "feed", "score", "train", "check-config", "topics", "send-test"]
+COMMANDS = [
+    "run", "demo", "broker", "feed", "score", "train", "check-config", "topics", "send-test",
+    "bench", "sizing",
+]  # fmt: skip
 
 
 def test_the_version_is_said(anomalyd: Command) -> None:

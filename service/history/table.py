@@ -52,6 +52,10 @@ class StateTable:
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self._arrays.values())
 
+    @property
+    def row_bytes(self) -> int:
+        return sum(array[:1].nbytes for array in self._arrays.values())
+
     def ensure(self, rows: int) -> None:
         """Make room for at least `rows` rows; views taken before may be stale afterwards."""
         if rows <= self._rows:
