@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_v
 from pydantic_core import CoreSchema, core_schema
 
 from service.history.table import Column, StateTable
-from service.kernels import kernel
+from service.kernels import borrowed, kernel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -159,20 +159,34 @@ def _budget(cadence: Floats, time_ms: int, per_point: float, per_ms: float) -> f
     return float(min(max(per_ms * cadence[_GAP], SMALLEST_BUDGET), LARGEST_BUDGET))
 
 
+# -log2 of a fifth: the exponent from which on a score is 0.
+_NO_SCORE = math.log2(5.0)
+
+
+@kernel
+def _score(exponent: float) -> float:
+    """1 - 0.2 * 2^exponent, at least 0; most points are so usual that the power need not be taken."""
+    return 0.0 if exponent >= _NO_SCORE else 1.0 - 0.2 * 2.0**exponent
+
+
 @kernel
 def score_of(surprise: float, budget: float) -> float:
     """The score of contracts for a surprise of -log10 p under the budget p0."""
-    return float(min(max(1.0 - 0.2 * 2.0 ** (-math.log10(budget) - surprise), 0.0), 1.0))
+    return _score(-math.log10(budget) - surprise)
 
 
 @kernel
 def member_scores(surprises: Floats, budget: Floats) -> Floats:
     """Scores (n, members) of the members' own surprises under each point's budget; NaN stays."""
     scores = np.empty_like(surprises)
+    last, level = np.nan, 0.0
     for point in range(surprises.shape[0]):
+        if budget[point] != last:  # mostly all points have one budget
+            last = budget[point]
+            level = -math.log10(last)
         for member in range(surprises.shape[1]):
             surprise = surprises[point, member]
-            scores[point, member] = surprise if math.isnan(surprise) else score_of(surprise, budget[point])
+            scores[point, member] = surprise if math.isnan(surprise) else _score(level - surprise)
     return scores
 
 
@@ -196,6 +210,7 @@ def _decide(
     incident: Bytes,
     incident_offset: Ints,
 ) -> None:
+    cadence, incidents = borrowed(cadence), borrowed(incidents)
     for point in range(source.shape[0]):
         slot = source[point]
         budget[point] = _budget(cadence[slot], time_ms[point], per_point, per_ms)
@@ -234,6 +249,8 @@ class Decision:
 
     def __init__(self, config: DecisionConfig) -> None:
         self._config = config
+        severity = config.severity
+        self._steps = np.array([severity.medium, severity.high, severity.critical])
         self.table = StateTable({"cadence": Column(np.float64, 3), "incident": Column(np.int64, 3)})
 
     def advance(self, source: Ints, time_ms: Ints, offset: Ints, surprise: Floats) -> DecisionBatch:
@@ -247,7 +264,6 @@ class Decision:
             incident=np.empty(n, np.uint8),
             incident_offset=np.empty(n, np.int64),
         )
-        steps = np.array([config.severity.medium, config.severity.high, config.severity.critical])
         _decide(
             source,
             time_ms,
@@ -258,7 +274,7 @@ class Decision:
             config.false_alarms.per_point,
             config.false_alarms.per_ms,
             config.threshold,
-            steps,
+            self._steps,
             config.resolve_after_points,
             batch.score,
             batch.budget,

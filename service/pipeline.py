@@ -32,7 +32,7 @@ from service.wire.decode import InputLimits, decode
 from service.wire.reader import Others, ReadBatch
 from service.wire.results import ResultWriter, Scores, Verdict
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Raised whenever the same input would give other results; part of every model version."""
 
 

@@ -66,6 +66,12 @@ def test_the_score_lies_in_the_unit_interval_and_grows_with_the_surprise(
     assert score_of(min(one, other), budget) == low
 
 
+@given(st.floats(0, 30), st.floats(1e-9, 0.1))
+def test_scores_are_those_of_the_formula_also_where_no_power_is_taken(surprise: float, budget: float) -> None:
+    plain = max(1.0 - 0.2 * 2.0 ** (-math.log10(budget) - surprise), 0.0)
+    assert score_of(surprise, budget) == pytest.approx(plain, abs=1e-15)
+
+
 def test_a_p_value_of_exactly_the_budget_is_no_anomaly_yet() -> None:
     batch = decide(Decision(config(false_alarms=0.001)), [3.0, 3.001])
     assert batch.anomalous.tolist() == [False, True]

@@ -56,6 +56,12 @@ class AnomalyDetector(ABC):
     def learn(self, batch: FeatureBatch) -> None:  # noqa: B027 - most detectors learn nothing of their own
         """Take in points that were scored; at most `points_to_change` of them."""
 
+    def advance(self, batch: FeatureBatch) -> Floats:
+        """`score`, NaN while untrained, then `learn`: for detectors where one walk does for both."""
+        oddness = self.score(batch) if self.is_trained else np.full(len(batch), np.nan)
+        self.learn(batch)
+        return oddness
+
     def state(self) -> dict[str, Array]:
         """All that future scores depend on, as plain arrays; what was learned per source is not here."""
         return {}
@@ -72,14 +78,11 @@ class AnomalyDetector(ABC):
 
 def run(detector: AnomalyDetector, batch: FeatureBatch) -> Floats:
     """Score every point of the batch before it is learned, and learn all: oddness (n,)."""
-    oddness = np.full(len(batch), np.nan)
+    oddness = np.empty(len(batch))
     start = 0
     while start < len(batch):
         left = detector.points_to_change
         stop = len(batch) if left is None else min(len(batch), start + left)
-        stretch = batch.part(start, stop)
-        if detector.is_trained:
-            oddness[start:stop] = detector.score(stretch)
-        detector.learn(stretch)
+        oddness[start:stop] = detector.advance(batch.part(start, stop))
         start = stop
     return oddness

@@ -18,10 +18,20 @@ import numpy.typing as npt
 from service.detectors import sketch
 from service.detectors.base import Array, Floats
 from service.history.table import Column, StateTable
-from service.kernels import kernel
+from service.kernels import borrowed, kernel, prefetch
+
+Bins = npt.NDArray[np.uint32]
+Bytes = npt.NDArray[np.uint8]
 
 _POOLED_MEMORY_POINTS = 200_000.0
 _POOLED_PRIOR_POINTS = 50.0
+_POOLED_COLUMNS = {
+    "bins": Column(np.uint32, sketch.BINS),
+    "fit": Column(np.float64, sketch.NUMBERS),
+    "curve": Column(np.float64, 2 * sketch.BINS),
+}
+_REDRAW_SHARE = 64  # of the points seen so far
+_REDRAW_AT_MOST = 1024
 _LARGEST_SURPRISE = 30.0
 
 
@@ -32,52 +42,91 @@ def _bounded(surprise: float) -> float:
 
 
 @kernel
-def _rank_pooled(
-    oddness: Floats, bins: npt.NDArray[np.uint32], fit: Floats, memory: float, out: Floats
-) -> None:
-    """Column by column: surprises (n, d) of the oddness (n, d), point by point, then learned."""
-    for column in range(oddness.shape[1]):
-        for point in range(oddness.shape[0]):
-            value = oddness[point, column]
-            if math.isnan(value):
-                out[point, column] = np.nan
-                continue
-            sketch.refit_if_due(bins[column], fit[column])
-            out[point, column] = _bounded(sketch.magnitude(bins[column], fit[column], value))
-            kept = min(memory, 100.0 + fit[column, sketch.SEEN])
-            sketch.learn(bins[column], fit[column], value, kept)
+def _redraw_after(seen: int) -> int:
+    """How many points share a curve, once `seen` were counted: 1 below 128, later up to 1,024."""
+    points = 1
+    while points < _REDRAW_AT_MOST and 2 * points * _REDRAW_SHARE <= seen:
+        points *= 2
+    return points
 
 
 @kernel
-def _rank_only(oddness: Floats, bins: npt.NDArray[np.uint32], fit: Floats, out: Floats) -> None:
-    for column in range(oddness.shape[1]):
-        sketch.refit_if_due(bins[column], fit[column])
-        for point in range(oddness.shape[0]):
-            value = oddness[point, column]
-            out[point, column] = value
+def _redraw(bins: Bins, fit: Floats, curve: Floats, points: int) -> None:
+    """Take up the last `points` points, which were counted with one weight, and draw the curve anew."""
+    memory = min(_POOLED_MEMORY_POINTS, 100.0 + fit[sketch.SEEN])
+    fit[sketch.WEIGHT] *= (memory / (memory - 1.0)) ** points
+    sketch.refit(bins, fit)
+    sketch.draw_curve(bins, fit, curve)
+    sketch.halve_if_full(bins, fit)
+
+
+@kernel
+def _start_pooled(bins: Bins, fit: Floats, curve: Floats, prior: Bins) -> None:
+    sketch.start(bins, fit, prior)
+    sketch.refit(bins, fit)
+    sketch.draw_curve(bins, fit, curve)
+
+
+@kernel
+def _rank_pooled(oddness: Floats, bins: Bins, fit: Floats, curve: Floats, out: Floats) -> None:
+    """Surprises (n, d) of the oddness (d, n), member by member: each point is ranked, then counted.
+
+    Between two redraws, which lie at fixed counts of points, ranking is a look into the curve.
+    """
+    bins, fit, curve = borrowed(bins), borrowed(fit), borrowed(curve)
+    for member in range(oddness.shape[0]):
+        seen = int(fit[member, sketch.SEEN])
+        weight = np.uint32(fit[member, sketch.WEIGHT])
+        points = _redraw_after(seen)
+        for point in range(oddness.shape[1]):
+            value = oddness[member, point]
+            if math.isnan(value):
+                out[point, member] = np.nan
+                continue
+            out[point, member] = _bounded(sketch.magnitude(curve[member], value))
+            bins[member, sketch.bin_of(value, bins.shape[1])] += weight
+            seen += 1
+            if seen % points == 0:
+                fit[member, sketch.SEEN] = seen
+                _redraw(bins[member], fit[member], curve[member], points)
+                weight = np.uint32(fit[member, sketch.WEIGHT])
+                points = _redraw_after(seen)
+        fit[member, sketch.SEEN] = seen
+
+
+@kernel
+def _rank_only(oddness: Floats, curve: Floats, out: Floats) -> None:
+    for member in range(oddness.shape[0]):
+        for point in range(oddness.shape[1]):
+            value = oddness[member, point]
+            out[point, member] = value
             if not math.isnan(value):
-                out[point, column] = _bounded(sketch.magnitude(bins[column], fit[column], value))
+                out[point, member] = _bounded(sketch.magnitude(curve[member], value))
 
 
 class MemberCalibration:
     """One sketch a detector over all points of the partition: oddness to surprise, -log10 p."""
 
     def __init__(self, members: int) -> None:
-        self._table = StateTable(sketch.SKETCH_COLUMNS, rows=members)
+        self._table = StateTable(_POOLED_COLUMNS, rows=members)
         prior = sketch.prior_bins(1.0, _POOLED_PRIOR_POINTS)
         for row in range(members):
-            sketch.start(self._table["bins"][row], self._table["fit"][row], prior)
+            _start_pooled(self._table["bins"][row], self._table["fit"][row], self._curves[row], prior)
+
+    @property
+    def _curves(self) -> Floats:
+        return self._table["curve"].reshape(len(self._table), 2, sketch.BINS)
 
     def advance(self, oddness: Floats) -> Floats:
-        """Surprise (n, members) of each point among those before it, which then is learned; NaN stays."""
-        out = np.empty_like(oddness)
-        _rank_pooled(oddness, self._table["bins"], self._table["fit"], _POOLED_MEMORY_POINTS, out)
+        """Surprise (n, members) of each oddness (members, n) among those before it, which it joins."""
+        out = np.empty(oddness.shape[::-1])
+        _rank_pooled(oddness, self._table["bins"], self._table["fit"], self._curves, out)
         return out
 
     def peek(self, oddness: Floats) -> Floats:
         """The surprises of `advance` without learning anything."""
-        out = np.empty_like(oddness)
-        _rank_only(oddness, self._table["bins"], self._table["fit"].copy(), out)
+        out = np.empty(oddness.shape[::-1])
+        _rank_only(oddness, self._curves, out)
         return out
 
     def state(self) -> dict[str, Array]:
@@ -102,32 +151,37 @@ _GAP_POINTS = 24
 _BELOW_START, _ABOVE_START = 1.5, 4.0
 _LEAST_GAP = 0.25  # decades between neighbouring levels
 _FLOOR_DECADES, _FLOOR_POINTS = 1.05, 200.0
+_FLOOR_AT_START = math.log10(_FLOOR_POINTS)
 _PENDING = 60
 _ALIVE_POINTS = 300.0
 _QUARANTINE_LEVEL = 1  # 1e-3
 
-_QUANTILES = 0  # .. 3: the raw surprise that stands for each level
-_SINCE = 4  # .. 7: points since the last exceedance of each level
-_RUN = 8  # length of the present run at the quarantine level
-_WAITING = 9  # values of it that wait to be learned
-_MEAN_RUN = 10  # running mean length of ended runs
-_NON_ZERO = 11
-_GATE_WIDTH = 12
+# Columns of a source's row of numbers, after those of its sketch.
+_QUANTILES = sketch.NUMBERS  # .. + 3: the raw surprise that stands for each level
+_SINCE = _QUANTILES + _LEVELS  # .. + 3: points since the last exceedance of each level
+_RUN, _WAITING, _MEAN_RUN, _NON_ZERO = range(_SINCE + _LEVELS, _SINCE + _LEVELS + 4)
+# length of the present run at the quarantine level; values of it that wait to be learned; running mean
+# length of ended runs; points with an oddness above 0
+_NUMBERS = _NON_ZERO + 1
+
+_BINS = 128  # up to 2^5.9: more than any ensemble's oddness, which ends at 30
 
 BUDGET_COLUMNS = {
-    **sketch.SKETCH_COLUMNS,
-    "gate": Column(np.float64, _GATE_WIDTH),
-    "pending": Column(np.float32, _PENDING),
+    "bins": Column(np.uint32, _BINS),
+    "numbers": Column(np.float64, _NUMBERS),
+    "pending": Column(np.uint8, _PENDING),  # bins of the values that wait
 }
+
+_AHEAD = 6  # points whose rows are on their way from memory
 
 
 @kernel
-def _start(bins: npt.NDArray[np.uint32], fit: Floats, gate: Floats, prior: npt.NDArray[np.uint32]) -> None:
-    sketch.start(bins, fit, prior)
+def _start(bins: Bins, row: Floats, prior: Bins) -> None:
+    sketch.start(bins, row, prior)
     for level in range(_LEVELS):
-        gate[_QUANTILES + level] = level + 2.0
-        gate[_SINCE + level] = 1e9
-    gate[_MEAN_RUN] = 3.0
+        row[_QUANTILES + level] = level + 2.0
+        row[_SINCE + level] = 1e9
+    row[_MEAN_RUN] = 3.0
 
 
 @kernel
@@ -137,13 +191,13 @@ def _memory(seen: float) -> float:
 
 
 @kernel
-def _levelled(gate: Floats, raw: float) -> float:
+def _levelled(row: Floats, raw: float) -> float:
     """The raw surprise on the scale of the levels' present places: piecewise linear, slope 1 beyond."""
     if raw <= 1.0:
         return raw
     low, low_level = 1.0, 1.0
     for level in range(_LEVELS):
-        high = max(gate[_QUANTILES + level], low + _LEAST_GAP)
+        high = max(row[_QUANTILES + level], low + _LEAST_GAP)
         if raw < high:
             return float(low_level + (raw - low) / (high - low) * (level + 2.0 - low_level))
         low, low_level = high, level + 2.0
@@ -151,86 +205,95 @@ def _levelled(gate: Floats, raw: float) -> float:
 
 
 @kernel
-def _control(gate: Floats, surprise: float) -> None:
+def _control(row: Floats, surprise: float) -> None:
     """Raise the levels that this point begins a run of exceedances at; let all sink by their due."""
     share = 0.01
     for level in range(_LEVELS):
-        place = gate[_QUANTILES + level] - _STEP * share
-        gate[_SINCE + level] += 1.0
+        place = row[_QUANTILES + level] - _STEP * share
+        row[_SINCE + level] += 1.0
         if surprise >= level + 2.0:
-            if gate[_SINCE + level] > _GAP_POINTS:
+            if row[_SINCE + level] > _GAP_POINTS:
                 place += _STEP
-            gate[_SINCE + level] = 0.0
-        gate[_QUANTILES + level] = min(max(place, level + 2.0 - _BELOW_START), level + 2.0 + _ABOVE_START)
+            row[_SINCE + level] = 0.0
+        row[_QUANTILES + level] = min(max(place, level + 2.0 - _BELOW_START), level + 2.0 + _ABOVE_START)
         share *= 0.1
 
 
 @kernel
-def _release(
-    bins: npt.NDArray[np.uint32], fit: Floats, gate: Floats, pending: npt.NDArray[np.float32]
-) -> None:
-    for i in range(int(gate[_WAITING])):
-        sketch.learn(bins, fit, pending[i], _memory(fit[sketch.SEEN]))
-    gate[_WAITING] = 0.0
+def _release(bins: Bins, row: Floats, pending: Bytes) -> None:
+    for i in range(int(row[_WAITING])):
+        sketch.learn(bins, row, pending[i], _memory(row[sketch.SEEN]))
+    row[_WAITING] = 0.0
 
 
 @kernel
-def _learn(
-    bins: npt.NDArray[np.uint32], fit: Floats, gate: Floats, pending: npt.NDArray[np.float32], value: float
-) -> None:
+def _learn(bins: Bins, row: Floats, pending: Bytes, value: float) -> None:
     """Learn the value, unless it is an exceedance that may belong to an outage.
 
     The exceedances of a run wait. If the run ends short, they are learned; if it goes on, it is an outage
     and they are dropped, until it has gone on so long that it is the new normal.
     """
-    memory = _memory(fit[sketch.SEEN])
+    own = sketch.bin_of(value, _BINS)
+    memory = _memory(row[sketch.SEEN])
     if value > 0.0:
-        gate[_NON_ZERO] = min(gate[_NON_ZERO] + 1.0, 1e9)
-    since = gate[_SINCE + _QUARANTINE_LEVEL]
-    if gate[_RUN] > 0.0 and since > _GAP_POINTS:
-        gate[_MEAN_RUN] += 0.1 * (gate[_RUN] - gate[_MEAN_RUN])
-        _release(bins, fit, gate, pending)
-        gate[_RUN] = 0.0
+        row[_NON_ZERO] = min(row[_NON_ZERO] + 1.0, 1e9)
+    since = row[_SINCE + _QUARANTINE_LEVEL]
+    if row[_RUN] > 0.0 and since > _GAP_POINTS:
+        row[_MEAN_RUN] += 0.1 * (row[_RUN] - row[_MEAN_RUN])
+        _release(bins, row, pending)
+        row[_RUN] = 0.0
     # A stream that only now comes alive must not be held off.
-    if since > 0.0 or gate[_NON_ZERO] < _ALIVE_POINTS:
-        sketch.learn(bins, fit, value, memory)
+    if since > 0.0 or row[_NON_ZERO] < _ALIVE_POINTS:
+        sketch.learn(bins, row, own, memory)
         return
-    gate[_RUN] += 1.0
-    if gate[_RUN] <= min(float(_PENDING), 3.0 * gate[_MEAN_RUN] + 2.0):
-        pending[int(gate[_WAITING])] = value
-        gate[_WAITING] += 1.0
+    row[_RUN] += 1.0
+    if row[_RUN] <= min(float(_PENDING), 3.0 * row[_MEAN_RUN] + 2.0):
+        pending[int(row[_WAITING])] = own
+        row[_WAITING] += 1.0
         return
-    gate[_WAITING] = 0.0
-    if gate[_RUN] > min(max(fit[sketch.SEEN] / 25.0, 50.0), 500.0):
-        sketch.learn(bins, fit, value, memory)
+    row[_WAITING] = 0.0
+    if row[_RUN] > min(max(row[sketch.SEEN] / 25.0, 50.0), 500.0):
+        sketch.learn(bins, row, own, memory)
+
+
+@kernel
+def _floored(seen: float, surprise: float) -> float:
+    """Nobody can claim an event to be rarer than his experience is long."""
+    if surprise <= _FLOOR_DECADES + _FLOOR_AT_START:  # nearly always: no logarithm needed
+        return surprise
+    return min(surprise, _FLOOR_DECADES + math.log10(seen + _FLOOR_POINTS))
 
 
 @kernel
 def _advance(
     source: npt.NDArray[np.int64],
     oddness: Floats,
-    bins: npt.NDArray[np.uint32],
-    fit: Floats,
-    gate: Floats,
-    pending: npt.NDArray[np.float32],
-    prior: npt.NDArray[np.uint32],
+    bins: Bins,
+    numbers: Floats,
+    pending: Bytes,
+    prior: Bins,
     out: Floats,
 ) -> None:
-    for point in range(source.shape[0]):
+    bins, numbers, pending = borrowed(bins), borrowed(numbers), borrowed(pending)
+    points = source.shape[0]
+    for point in range(points):
+        if point + _AHEAD < points:
+            prefetch(bins, source[point + _AHEAD])
+            prefetch(numbers, source[point + _AHEAD])
         value = oddness[point]
         if math.isnan(value):
             out[point] = np.nan
             continue
         slot = source[point]
-        if fit[slot, sketch.WEIGHT] == 0.0:
-            _start(bins[slot], fit[slot], gate[slot], prior)
-        # Nobody can claim an event to be rarer than his experience is long.
-        most = _FLOOR_DECADES + math.log10(fit[slot, sketch.SEEN] + _FLOOR_POINTS)
-        sketch.refit_if_due(bins[slot], fit[slot])
-        surprise = min(_levelled(gate[slot], sketch.surprise(bins[slot], fit[slot], value)), most)
+        counts, row = bins[slot], numbers[slot]
+        if row[sketch.WEIGHT] == 0.0:
+            _start(counts, row, prior)
+        sketch.refit_if_due(counts, row)
+        raw = sketch.surprise(counts, row, value)
+        surprise = _floored(row[sketch.SEEN], _levelled(row, raw))
         out[point] = surprise
-        _control(gate[slot], surprise)
-        _learn(bins[slot], fit[slot], gate[slot], pending[slot], value)
+        _control(row, surprise)
+        _learn(counts, row, pending[slot], value)
 
 
 class BudgetCalibration:
@@ -238,13 +301,11 @@ class BudgetCalibration:
 
     def __init__(self) -> None:
         self.table = StateTable(BUDGET_COLUMNS)
-        self._prior = sketch.prior_bins(_PRIOR_DECADES_PER_UNIT, _PRIOR_POINTS)
+        self._prior = sketch.prior_bins(_PRIOR_DECADES_PER_UNIT, _PRIOR_POINTS, _BINS)
 
     def advance(self, source: npt.NDArray[np.int64], oddness: Floats) -> Floats:
         """Surprise (n,), -log10 p, of each point in its source's own past, which it then joins."""
         out = np.empty(len(source))
         table = self.table
-        _advance(
-            source, oddness, table["bins"], table["fit"], table["gate"], table["pending"], self._prior, out
-        )
+        _advance(source, oddness, table["bins"], table["numbers"], table["pending"], self._prior, out)
         return out

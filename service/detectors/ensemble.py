@@ -119,8 +119,7 @@ class EnsembleDetector(AnomalyDetector):
 
     def members(self, batch: FeatureBatch) -> Floats:
         """Surprises (n, detectors) of the batch, which is then learned; NaN = takes no part."""
-        oddness = np.column_stack([run(detector, batch) for detector in self.detectors])
-        return self._calibration.advance(np.ascontiguousarray(oddness))
+        return self._calibration.advance(np.stack([run(detector, batch) for detector in self.detectors]))
 
     def combine(self, surprises: Floats) -> Floats:
         """One oddness (n,) from the members' surprises (n, detectors); NaN where none takes part."""
@@ -131,7 +130,7 @@ class EnsembleDetector(AnomalyDetector):
     def score(self, batch: FeatureBatch) -> Floats:
         """What the members, as trained now, make of the batch together, uncalibrated: nothing is learned."""
         oddness = [d.score(batch) if d.is_trained else np.full(len(batch), np.nan) for d in self.detectors]
-        return self.combine(self._calibration.peek(np.column_stack(oddness)))
+        return self.combine(self._calibration.peek(np.stack(oddness)))
 
     def learn(self, batch: FeatureBatch) -> None:
         self.members(batch)

@@ -6,6 +6,7 @@ force at a count and not when it is done, results are the same however long it t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, Generic, TypeVar
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from service.detectors.base import Array, DetectorConfig, Floats
 from service.features.engine import VECTOR_WIDTH
+from service.kernels import kernel
 
 
 class FittedConfig(DetectorConfig):
@@ -27,6 +29,17 @@ class FittedConfig(DetectorConfig):
     sample_points: int = Field(8192, ge=64, le=1_000_000)
     """The newest points that a fit learns from."""
     seed: int = Field(1, ge=0)
+
+
+@kernel
+def _keep(vectors: Floats, sample: Floats, kept: int) -> int:
+    """Put the finite vectors into the places of the oldest of the sample; how many were kept now."""
+    for i in range(vectors.shape[0]):
+        if not math.isnan(vectors[i, 0]):
+            for d in range(vectors.shape[1]):  # a slice assignment looks for overlap each time
+                sample[kept % sample.shape[0], d] = vectors[i, d]
+            kept += 1
+    return kept
 
 
 class FitSchedule:
@@ -59,11 +72,7 @@ class FitSchedule:
         """Keep the finite ones of at most `points_to_fit` vectors; true if a fit is due after them."""
         due = len(vectors) == self.points_to_fit
         self._learned += len(vectors)
-        known = vectors[~np.isnan(vectors[:, 0])]
-        self._kept += len(known)
-        known = known[-len(self._sample) :]
-        places = (self._kept - len(known) + np.arange(len(known))) % len(self._sample)
-        self._sample[places] = known
+        self._kept = _keep(vectors, self._sample, self._kept)
         return due
 
     def sample(self) -> Floats:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from service.detectors.base import AnomalyDetector, Array, DetectorConfig, Floats
+from service.detectors.ranked_trees import RankedTrees
 from service.features.engine import VECTOR_WIDTH, FeatureBatch
 from service.kernels import kernel
 
@@ -31,54 +32,36 @@ class HalfSpaceTreesConfig(DetectorConfig):
 
 
 @kernel
-def _leaf(vector: Floats, dimension: npt.NDArray[np.int64], split: Floats, depth: int) -> int:
-    """The heap index of the node at `depth` that holds the vector."""
-    node = 0
-    for _ in range(depth):
-        node = 2 * node + (2 if vector[dimension[node]] >= split[node] else 1)
-    return node
+def _masses(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Points in each node (trees, nodes), from those in each leaf."""
+    trees, leaves = counts.shape
+    mass = np.empty((trees, 2 * leaves - 1), np.int64)
+    for tree in range(trees):
+        mass[tree, leaves - 1 :] = counts[tree]
+        for node in range(leaves - 2, -1, -1):
+            mass[tree, node] = mass[tree, 2 * node + 1] + mass[tree, 2 * node + 2]
+    return mass
 
 
 @kernel
-def _count(
-    vectors: Floats, dimension: npt.NDArray[np.int64], split: Floats, mass: npt.NDArray[np.int64]
-) -> None:
-    depth = int(math.log2(mass.shape[1] + 1)) - 1
-    for point in range(vectors.shape[0]):
-        if math.isnan(vectors[point, 0]):
-            continue
-        for tree in range(mass.shape[0]):
-            node = _leaf(vectors[point], dimension[tree], split[tree], depth)
-            mass[tree, node] += 1
-            while node > 0:
-                node = (node - 1) // 2
-                mass[tree, node] += 1
+def _densities(mass: npt.NDArray[np.int64]) -> Floats:
+    """For each leaf (trees, leaves) the density in its highest node that holds at most 1 % of the points.
 
-
-@kernel
-def _score(
-    vectors: Floats,
-    dimension: npt.NDArray[np.int64],
-    split: Floats,
-    mass: npt.NDArray[np.int64],
-    smallest: int,
-    out: Floats,
-) -> None:
-    """Inverse of the mean density over the trees, 1 for the density of an even spread."""
+    The density of an even spread is 1.
+    """
     trees, nodes = mass.shape
-    depth = int(math.log2(nodes + 1)) - 1
-    for point in range(vectors.shape[0]):
-        if math.isnan(vectors[point, 0]):
-            out[point] = np.nan
-            continue
-        density = 0.0
-        for tree in range(trees):
-            node, level = 0, 0
-            while level < depth and mass[tree, node] > smallest:
-                node = 2 * node + (2 if vectors[point, dimension[tree, node]] >= split[tree, node] else 1)
-                level += 1
-            density += (mass[tree, node] + 1) * 2.0**level / (mass[tree, 0] + 1)
-        out[point] = trees / density
+    leaves = (nodes + 1) // 2
+    smallest = mass[0, 0] // 100
+    density = np.empty((trees, nodes))
+    for tree in range(trees):
+        for node in range(nodes):
+            parent = (node - 1) // 2
+            if node > 0 and mass[tree, parent] <= smallest:
+                density[tree, node] = density[tree, parent]
+            else:
+                volume = 2.0 ** -math.floor(math.log2(node + 1))
+                density[tree, node] = (mass[tree, node] + 1) / volume / (mass[tree, 0] + 1)
+    return density[:, leaves - 1 :].copy()
 
 
 class HalfSpaceTreesDetector(AnomalyDetector):
@@ -87,12 +70,15 @@ class HalfSpaceTreesDetector(AnomalyDetector):
     def __init__(self, config: HalfSpaceTreesConfig) -> None:
         self.name = config.type
         self._config = config
-        nodes = 2 ** (config.depth + 1) - 1
-        self._dimension = np.zeros((config.trees, nodes), np.int64)
-        self._split = np.zeros((config.trees, nodes))
+        leaves = 2**config.depth
+        self.dimensions = np.zeros((config.trees, leaves - 1), np.int8)
+        self.splits = np.zeros((config.trees, leaves - 1))
         self._plant(np.random.Generator(np.random.Philox(config.seed)))
-        self._reference = np.zeros((config.trees, nodes), np.int64)
-        self._latest = np.zeros((config.trees, nodes), np.int64)
+        # At or above a split is above the next smaller number.
+        cuts = np.nextafter(self.splits, -np.inf)
+        self._trees = RankedTrees.of(self.dimensions, cuts, VECTOR_WIDTH)
+        self._score_by(np.zeros((config.trees, leaves), np.int64))
+        self._latest = np.zeros((config.trees, leaves), np.int64)
         self._learned = 0
 
     def _plant(self, rng: np.random.Generator) -> None:
@@ -105,37 +91,51 @@ class HalfSpaceTreesDetector(AnomalyDetector):
                 low, high = boxes.pop(node)
                 d = int(rng.integers(VECTOR_WIDTH))
                 split = (low[d] + high[d]) / 2
-                self._dimension[tree, node], self._split[tree, node] = d, split
+                self.dimensions[tree, node], self.splits[tree, node] = d, split
                 left_high, right_low = high.copy(), low.copy()
                 left_high[d] = right_low[d] = split
                 boxes[2 * node + 1], boxes[2 * node + 2] = (low, left_high), (right_low, high)
 
+    def _score_by(self, counts: npt.NDArray[np.int64]) -> None:
+        """Make these points in each leaf (trees, leaves) the ones that score."""
+        self._reference = counts
+        self._trained = bool(counts[0].sum() > 0)
+        self._density = _densities(_masses(counts))
+
     @property
     def is_trained(self) -> bool:
-        return bool(self._reference[0, 0] > 0)
+        return self._trained
 
     @property
     def points_to_change(self) -> int:
         return self._config.window_points - self._learned % self._config.window_points
 
     def train(self, vectors: Floats) -> None:
-        self._reference[:] = 0
-        _count(vectors, self._dimension, self._split, self._reference)
+        counts = np.zeros_like(self._latest)
+        self._trees.add_up(vectors, self._density, counts)
+        self._score_by(counts)
 
     def score(self, batch: FeatureBatch) -> Floats:
-        out = np.empty(len(batch))
-        smallest = int(self._reference[0, 0] // 100)
-        _score(batch.vectors, self._dimension, self._split, self._reference, smallest, out)
-        return out
+        return len(self._density) / self._trees.add_up(batch.vectors, self._density)
 
     def learn(self, batch: FeatureBatch) -> None:
-        _count(batch.vectors, self._dimension, self._split, self._latest)
+        self.advance(batch)
+
+    def advance(self, batch: FeatureBatch) -> Floats:
+        density = self._trees.add_up(batch.vectors, self._density, self._latest)
+        oddness = len(self._density) / density
+        if not self._trained:
+            oddness[:] = np.nan
         self._learned += len(batch)
-        # A window in which few points had a history is too thin to score by: it is counted on.
-        enough = 4 * int(self._latest[0, 0]) >= self._config.window_points
-        if self._learned % self._config.window_points == 0 and enough:
-            self._reference, self._latest = self._latest, self._reference
-            self._latest[:] = 0
+        if self._learned % self._config.window_points == 0:
+            self._turn()
+        return oddness
+
+    def _turn(self) -> None:
+        """Score by the window just filled; if few of its points had a history, it is counted on instead."""
+        if 4 * int(self._latest[0].sum()) >= self._config.window_points:
+            self._score_by(self._latest)
+            self._latest = np.zeros_like(self._latest)
 
     def state(self) -> dict[str, Array]:
         return {
@@ -147,5 +147,6 @@ class HalfSpaceTreesDetector(AnomalyDetector):
     def restore(self, state: Mapping[str, Array]) -> None:
         if set(state) != {"reference", "latest", "learned"} or state["latest"].shape != self._latest.shape:
             raise ValueError(f"{self.name}: saved state is of another configuration")
-        self._reference, self._latest = state["reference"].copy(), state["latest"].copy()
+        self._score_by(state["reference"].copy())
+        self._latest = state["latest"].copy()
         self._learned = int(state["learned"][0])

@@ -1,7 +1,7 @@
 """Isolation forest over the partition's pooled vectors (Liu, Ting and Zhou, ICDM 2008).
 
-scikit-learn fits; a kernel scores through the trees laid out as complete heaps, so that a walk is a fixed
-number of steps without a branch. Equal to scikit-learn's `score_samples` with the sign turned.
+scikit-learn fits; its trees, drawn out to complete heaps, are walked by `ranked_trees`. Equal to
+scikit-learn's `score_samples` with the sign turned.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from service.detectors.base import AnomalyDetector, Array, Floats
 from service.detectors.fitting import FittedConfig, Fitting, InlineExecutor
+from service.detectors.ranked_trees import RankedTrees
 from service.features.engine import VECTOR_WIDTH, FeatureBatch
 from service.kernels import kernel
 
@@ -52,8 +53,9 @@ class DenseForest:
 
     dimension: npt.NDArray[np.int8]  # (trees, inner nodes)
     cut: Floats  # (trees, inner nodes), right where the coordinate is greater
-    path: npt.NDArray[np.float32]  # (trees, leaves)
+    path: Floats  # (trees, leaves)
     scale: Floats  # (1,), path length of a usual point
+    ranked: RankedTrees  # the same trees once more, to be walked
 
     @classmethod
     def of(cls, forest: Any) -> DenseForest:
@@ -62,7 +64,7 @@ class DenseForest:
         depth = max(max(tree.max_depth for tree in trees), 1)
         dimension = np.zeros((len(trees), 2**depth - 1), np.int8)
         cut = np.full((len(trees), 2**depth - 1), np.inf)
-        path = np.zeros((len(trees), 2**depth), np.float32)
+        path = np.zeros((len(trees), 2**depth))
         for t, tree in enumerate(trees):
             pending = [(0, 0, 0)]
             while pending:
@@ -77,34 +79,26 @@ class DenseForest:
                 cut[t, place] = tree.threshold[node]
                 pending += [(left, 2 * place + 1, level + 1), (right, 2 * place + 2, level + 1)]
         scale = len(trees) * average_path_length(float(forest._max_samples))  # noqa: SLF001
-        return cls(dimension, cut, path, np.array([scale]))
+        return cls.restored(dimension, cut, path, np.array([scale]))
+
+    @classmethod
+    def restored(
+        cls,
+        dimension: npt.NDArray[np.int8],
+        cut: Floats,
+        path: Floats,
+        scale: Floats,
+    ) -> DenseForest:
+        return cls(dimension, cut, path, scale, RankedTrees.of(dimension, cut, VECTOR_WIDTH))
 
 
 @kernel
-def _score(
-    vectors: Floats,
-    dimension: npt.NDArray[np.int8],
-    cut: Floats,
-    path: npt.NDArray[np.float32],
-    scale: Floats,
-    out: Floats,
-) -> None:
-    trees, inner = cut.shape
-    depth = int(math.log2(inner + 1))
-    narrow = np.empty(vectors.shape[1], np.float32)  # scikit-learn cuts 32-bit coordinates
-    for point in range(vectors.shape[0]):
-        if math.isnan(vectors[point, 0]):
-            out[point] = np.nan
-            continue
-        for d in range(vectors.shape[1]):
-            narrow[d] = vectors[point, d]
-        total = 0.0
-        for tree in range(trees):
-            node = 0
-            for _ in range(depth):
-                node = 2 * node + 1 + (narrow[dimension[tree, node]] > cut[tree, node])
-            total += path[tree, node - inner]
-        out[point] = 2.0 ** (-total / scale[0])
+def _score(path: Floats, scale: float) -> Floats:
+    """Scores (n,) of summed path lengths; compiled, as numpy's powers may end otherwise in another batch."""
+    out = np.empty_like(path)
+    for point in range(path.shape[0]):
+        out[point] = 2.0 ** (-path[point] / scale)
+    return out
 
 
 class IsolationForestDetector(AnomalyDetector):
@@ -140,11 +134,9 @@ class IsolationForestDetector(AnomalyDetector):
         return DenseForest.of(forest.fit(vectors))
 
     def score(self, batch: FeatureBatch) -> Floats:
-        out = np.empty(len(batch))
         forest = self._forest
         assert forest is not None, "scored before trained"
-        _score(batch.vectors, forest.dimension, forest.cut, forest.path, forest.scale, out)
-        return out
+        return _score(forest.ranked.add_up(batch.vectors, forest.path), float(forest.scale[0]))
 
     def learn(self, batch: FeatureBatch) -> None:
         self._forest = self._fitting.take(batch.vectors) or self._forest
@@ -166,4 +158,6 @@ class IsolationForestDetector(AnomalyDetector):
         if "cut" in state:
             if int(state["dimension"].max(initial=0)) >= VECTOR_WIDTH:
                 raise ValueError(f"{self.name}: saved forest is of other features")
-            self._forest = DenseForest(state["dimension"], state["cut"], state["path"], state["scale"])
+            self._forest = DenseForest.restored(
+                state["dimension"], state["cut"], state["path"], state["scale"]
+            )

@@ -19,7 +19,7 @@ from service.detectors.registry import EnsembleConfig
 from service.errors import AnomalydError
 from service.features.engine import FeatureConfig
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""A stream's distribution in 192 counters, and how rare a value is in it: kernels on one row of state.
+"""A stream's distribution in some 100 counters, and how rare a value is in it: kernels on one row of state.
 
-Logarithmic bins hold integer weights (sums are exact in any order); older points fade because newer ones
-weigh more. Below the 98 % quantile the rarity is what was counted; above it a generalised Pareto tail is
+Bins of growing width hold integer weights (sums are exact in any order); older points fade because newer
+ones weigh more. Below the 98 % quantile the rarity is what was counted; above it a generalised Pareto tail is
 fitted by probability-weighted moments (Hosking and Wallis 1987), shrunk towards a mildly heavy one.
 """
 
@@ -12,16 +12,19 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from service.history.table import Column
 from service.kernels import kernel
 
 Floats = npt.NDArray[np.float64]
 Bins = npt.NDArray[np.uint32]
 
+# Bin 0 is all below 2^-10; from there on each octave has 8 bins of equal width, so that a bin's number is
+# the exponent and the first three bits of the fraction of an IEEE 754 number: a shift instead of a logarithm.
 BINS = 192
-_LOWEST = 1e-3
-_RATIO = 1.08
-_LOG_RATIO = math.log(_RATIO)
+"""The most bins a sketch may have: up to 2^13.9, about 15,000. The last is open above."""
+_SHIFT = 49
+_FIRST = ((1023 - 10) << 3) - 1
+
+_PER_DECADE = 1.0 / math.log(10.0)
 
 TAIL_SHARE = 0.02
 _SHOULDER_SHARE = 0.1
@@ -33,46 +36,48 @@ _REFIT_ALWAYS_BELOW = 64
 _SHAPE_LOWEST, _SHAPE_HIGHEST = -0.3, 0.9
 
 _UNIT = 1024.0  # weight of the first point
-_TOTAL_LIMIT = 2**31
+_TOTAL_LIMIT = 2**31  # sums of 32-bit weights stay below 2^32
 
-# Columns of a sketch's row of numbers.
-WEIGHT, TOTAL, SEEN, EDGE, SHAPE, SCALE, TAIL, SPREAD = range(8)
-NUMBERS = 8
-
-SKETCH_COLUMNS = {"bins": Column(np.uint32, BINS), "fit": Column(np.float64, NUMBERS)}
+# The first columns of a sketch's row of numbers.
+WEIGHT, TOTAL, SEEN, EDGE, SHAPE, SCALE, TAIL = range(7)
+NUMBERS = 7
 
 
-def prior_bins(rarity_decades_per_unit: float, weight_points: float) -> Bins:
+def _edges() -> Floats:
+    """Lower edge of every bin, and the last one's upper edge if it were closed."""
+    numbers = np.arange(1, BINS + 1, dtype=np.int64) + _FIRST
+    return np.append(0.0, (numbers << _SHIFT).view(np.float64))
+
+
+EDGES = _edges()
+
+
+def prior_bins(rarity_decades_per_unit: float, weight_points: float, bins: int = BINS) -> Bins:
     """Bins of an exponential distribution whose rarity grows by so many decades per unit of the value."""
-    edges = np.concatenate([[0.0], _LOWEST * _RATIO ** np.arange(BINS), [np.inf]])[: BINS + 1]
-    edges[-1] = np.inf
+    edges = np.append(EDGES[:bins], np.inf)
     survival = 10.0 ** (-rarity_decades_per_unit * edges)
     return np.round(-np.diff(survival) * weight_points * _UNIT).astype(np.uint32)
 
 
 @kernel
-def _bin(value: float) -> int:
-    if value < _LOWEST:
-        return 0
-    return min(1 + int(math.log(value / _LOWEST) / _LOG_RATIO), BINS - 1)
+def bin_of(value: float, bins: int) -> int:
+    """The number of the value's bin among `bins`."""
+    number = int(np.float64(value).view(np.int64) >> _SHIFT) - _FIRST
+    return min(max(number, 0), bins - 1)
 
 
 @kernel
-def _lower_edge(i: int) -> float:
-    return 0.0 if i == 0 else _LOWEST * math.exp((i - 1) * _LOG_RATIO)
-
-
-@kernel
-def _upper_edge(i: int) -> float:
-    return _LOWEST * math.exp(i * _LOG_RATIO)
+def decades(probability: float) -> float:
+    """-log10 of a probability; the C library's natural logarithm is the faster one."""
+    return float(-math.log(probability) * _PER_DECADE)
 
 
 @kernel
 def _weight_above(bins: Bins, i: int) -> float:
-    """Weight of all bins above bin `i`."""
-    total = np.uint64(0)
-    for j in range(i + 1, BINS):
-        total += np.uint64(bins[j])
+    """Weight of all bins above bin `i`; walks over all, as the end of a varying loop is mispredicted."""
+    total, first = np.uint32(0), np.uint32(i + 1)
+    for j in range(bins.shape[0]):
+        total = np.uint32(total + bins[j] * np.uint32(np.uint32(j) >= first))
     return float(total)
 
 
@@ -80,7 +85,7 @@ def _weight_above(bins: Bins, i: int) -> float:
 def start(bins: Bins, fit: Floats, prior: Bins) -> None:
     """Give a fresh row the prior's weights."""
     total = 0.0
-    for i in range(BINS):
+    for i in range(bins.shape[0]):
         bins[i] = prior[i]
         total += prior[i]
     fit[WEIGHT] = _UNIT
@@ -89,22 +94,36 @@ def start(bins: Bins, fit: Floats, prior: Bins) -> None:
 
 
 @kernel
-def _refit(bins: Bins, fit: Floats) -> None:
+def _quantile_bin(bins: Bins, above: float, i: int, share: float) -> tuple[float, int]:
+    """Down from bin `i`, with the weight `above` above it, to the first that does not fit into `share`.
+
+    Returns the weight above that bin, and its number.
+    """
+    while i > 0 and above + bins[i] <= share:
+        above += bins[i]
+        i -= 1
+    return above, i
+
+
+@kernel
+def _tail_begin(bins: Bins, total: float) -> tuple[float, int]:
+    """The bin that holds the 98 % quantile, and the weight above it; the open last bin is always tail."""
+    last = bins.shape[0] - 1
+    return _quantile_bin(bins, float(bins[last]), last - 1, TAIL_SHARE * total)
+
+
+@kernel
+def refit(bins: Bins, fit: Floats) -> None:
     """Find the 98 % quantile anew and fit the tail above it."""
-    total = 0.0
-    for i in range(BINS):
-        total += bins[i]
+    total = _weight_above(bins, -1)
     fit[TOTAL] = total
-    above, edge = 0.0, BINS - 1
-    while edge > 0 and above + bins[edge] <= TAIL_SHARE * total:
-        above += bins[edge]
-        edge -= 1
-    threshold = _upper_edge(edge)
+    above, edge = _tail_begin(bins, total)
+    threshold = EDGES[edge + 1]
     first = second = 0.0  # the probability-weighted moments of the excess, times the tail's weight
     beyond = 0.0
-    for i in range(BINS - 1, edge, -1):
+    for i in range(bins.shape[0] - 1, edge, -1):
         if bins[i] > 0:
-            excess = 0.5 * (_lower_edge(i) + _upper_edge(i)) - threshold
+            excess = 0.5 * (EDGES[i] + EDGES[i + 1]) - threshold
             weight = float(bins[i])
             first += weight * excess
             second += weight * excess * (beyond + 0.5 * weight)
@@ -125,12 +144,6 @@ def _refit(bins: Bins, fit: Floats) -> None:
     fit[SHAPE] = shape
     fit[SCALE] = max(scale * (1.0 - shape), 1e-9)
     fit[TAIL] = max(above / total, 0.25 * TAIL_SHARE) if total > 0.0 else TAIL_SHARE
-    shoulder = edge
-    while shoulder > 0 and above + bins[shoulder] <= _SHOULDER_SHARE * total:
-        above += bins[shoulder]
-        shoulder -= 1
-    decline = math.log(max(above / total, fit[TAIL] * 1.5) / fit[TAIL]) if total > 0.0 else 1.0
-    fit[SPREAD] = max(threshold - _upper_edge(shoulder), 0.1 * threshold) / decline
 
 
 @kernel
@@ -138,24 +151,28 @@ def refit_if_due(bins: Bins, fit: Floats) -> None:
     """Refit at fixed counts of points; to be called before a value is judged."""
     seen = int(fit[SEEN])
     if seen < _REFIT_ALWAYS_BELOW or seen % _REFIT_EVERY == 0:
-        _refit(bins, fit)
+        refit(bins, fit)
+
+
+@kernel
+def _repeats(bins: Bins, i: int) -> bool:
+    """Whether bin `i` holds so much more than its neighbours that one value repeats in it."""
+    neighbours = 0.0
+    if i > 0:
+        neighbours += bins[i - 1]
+    if i < bins.shape[0] - 1:
+        neighbours += bins[i + 1]
+    return bool(bins[i] > 2.0 * neighbours)
 
 
 @kernel
 def _at_or_above(bins: Bins, value: float) -> float:
     """Weight of what was at least as large as the value, interpolated within its bin."""
-    i = _bin(value)
-    own = float(bins[i])
-    neighbours = 0.0
-    if i > 0:
-        neighbours += bins[i - 1]
-    if i < BINS - 1:
-        neighbours += bins[i + 1]
+    i = bin_of(value, bins.shape[0])
     share = 1.0
-    if own <= 2.0 * neighbours:  # otherwise one value repeats, and all of the bin is at least as large
-        low, high = _lower_edge(i), _upper_edge(i)
-        share = min(max((high - value) / (high - low), 0.0), 1.0)
-    return _weight_above(bins, i) + share * own
+    if not _repeats(bins, i):  # otherwise all of the bin is at least as large
+        share = min(max((EDGES[i + 1] - value) / (EDGES[i + 1] - EDGES[i]), 0.0), 1.0)
+    return _weight_above(bins, i) + share * float(bins[i])
 
 
 @kernel
@@ -164,7 +181,7 @@ def surprise(bins: Bins, fit: Floats, value: float) -> float:
     at_or_above = _at_or_above(bins, value)
     counted = at_or_above / fit[TOTAL]
     if value < fit[EDGE]:
-        return -math.log10(min(max(counted, fit[TAIL]), 1.0))  # no odder than where the tail begins
+        return decades(min(max(counted, fit[TAIL]), 1.0))  # no odder than where the tail begins
     stretch = 1.0 + fit[SHAPE] * (value - fit[EDGE]) / fit[SCALE]
     if stretch <= 0.0:
         fitted = 0.0
@@ -174,33 +191,62 @@ def surprise(bins: Bins, fit: Floats, value: float) -> float:
         fitted = fit[TAIL] * stretch ** (-1.0 / fit[SHAPE])
     points = at_or_above / fit[WEIGHT]
     trust = points / (points + _BLEND)
-    return -math.log10(min(max(trust * counted + (1.0 - trust) * fitted, 1e-12), 1.0))
+    return decades(min(max(trust * counted + (1.0 - trust) * fitted, 1e-12), 1.0))
 
 
 @kernel
-def magnitude(bins: Bins, fit: Floats, value: float) -> float:
-    """As `surprise` below the 98 % quantile; above it, an exponential tail as steep as its shoulder.
+def draw_curve(bins: Bins, fit: Floats, curve: Floats) -> None:
+    """Write the magnitude as a straight line for each bin, `curve[0] + curve[1] * value`; after a `refit`.
 
-    The shoulder lies between the 90 and the 98 % quantile, where past faults are too few to reach: what
-    was extreme before does not blunt what is extreme now, and the order at the top never saturates.
+    Below the 98 % quantile it joins the counted surprises at the bins' edges. Above, it goes on as an
+    exponential tail as steep as its shoulder, between the 90 and the 98 % quantile, where past faults are too
+    few to reach: what was extreme before does not blunt what is extreme now, and the order never saturates.
     """
-    if value < fit[EDGE]:
-        return -math.log10(min(max(_at_or_above(bins, value) / fit[TOTAL], fit[TAIL]), 1.0))
-    return float(-math.log10(fit[TAIL]) + (value - fit[EDGE]) / (fit[SPREAD] * math.log(10.0)))
+    total, tail = fit[TOTAL], fit[TAIL]
+    above, edge = _tail_begin(bins, total)
+    beyond, shoulder = _quantile_bin(bins, above, edge, _SHOULDER_SHARE * total)
+    decline = math.log(max(beyond / total, tail * 1.5) / tail)
+    spread = max(fit[EDGE] - EDGES[shoulder + 1], 0.1 * fit[EDGE]) / decline
+    upper = decades(tail)
+    steepness = _PER_DECADE / spread
+    curve[0, edge + 1 :] = upper - steepness * fit[EDGE]
+    curve[1, edge + 1 :] = steepness
+    for i in range(edge, -1, -1):
+        lower = upper
+        if bins[i] > 0:
+            above += bins[i]
+            lower = decades(min(max(above / total, tail), 1.0))
+        slope = 0.0 if _repeats(bins, i) else (upper - lower) / (EDGES[i + 1] - EDGES[i])
+        curve[0, i] = lower - slope * EDGES[i]
+        curve[1, i] = slope
+        upper = lower
 
 
 @kernel
-def learn(bins: Bins, fit: Floats, value: float, memory_points: float) -> None:
-    """Count the value; what came before fades as if the sketch held the last `memory_points` points."""
-    weight = fit[WEIGHT] / (1.0 - 1.0 / memory_points)
-    bins[_bin(value)] += np.uint32(weight)
-    fit[TOTAL] += np.uint32(weight)
-    fit[WEIGHT] = weight
-    fit[SEEN] += 1.0
+def magnitude(curve: Floats, value: float) -> float:
+    """As `surprise` below the 98 % quantile, and without an end above it; as of the last `draw_curve`."""
+    i = bin_of(value, curve.shape[1])
+    return float(curve[0, i] + curve[1, i] * value)
+
+
+@kernel
+def halve_if_full(bins: Bins, fit: Floats) -> None:
+    """Halve all weights before their sum leaves 32 bits."""
     if fit[TOTAL] > _TOTAL_LIMIT:
         total = 0.0
-        for i in range(BINS):
+        for i in range(bins.shape[0]):
             bins[i] >>= np.uint32(1)
             total += bins[i]
         fit[TOTAL] = total
-        fit[WEIGHT] = 0.5 * weight
+        fit[WEIGHT] *= 0.5
+
+
+@kernel
+def learn(bins: Bins, fit: Floats, i: int, memory_points: float) -> None:
+    """Count a value of bin `i`; what came before fades as if the sketch held `memory_points` points."""
+    fit[WEIGHT] *= memory_points / (memory_points - 1.0)
+    weight = np.uint32(fit[WEIGHT])
+    bins[i] += weight
+    fit[TOTAL] += weight
+    fit[SEEN] += 1.0
+    halve_if_full(bins, fit)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from service.detectors.base import AnomalyDetector, DetectorConfig, Floats
-from service.features.engine import Feature, FeatureBatch
-from service.kernels import kernel
+from service.features.engine import KINDS, Feature, FeatureBatch
 
 
 class ZScoreConfig(DetectorConfig):
@@ -47,17 +42,6 @@ _FEATURES = {
 }
 
 
-@kernel
-def _furthest(row_start: npt.NDArray[np.int64], rows: Floats, feature: int, out: Floats) -> None:
-    for point in range(out.shape[0]):
-        furthest = np.nan
-        for row in range(row_start[point], row_start[point + 1]):
-            distance = abs(rows[row, feature])
-            if math.isnan(furthest) or distance > furthest:
-                furthest = distance
-        out[point] = furthest
-
-
 class StatisticalDetector(AnomalyDetector):
     """The largest absolute z of one kind among a point's values; needs no training."""
 
@@ -73,6 +57,4 @@ class StatisticalDetector(AnomalyDetector):
         """Nothing to fit: every series is measured by its own rolling statistics."""
 
     def score(self, batch: FeatureBatch) -> Floats:
-        out = np.empty(len(batch))
-        _furthest(batch.row_start, batch.rows, int(self.feature), out)
-        return out
+        return batch.furthest[:, KINDS.index(self.feature)]

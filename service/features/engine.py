@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from service.features import rolling
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
-from service.kernels import kernel
+from service.kernels import borrowed, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,6 +61,9 @@ class Feature(IntEnum):
 
 FEATURES = len(Feature)
 
+KINDS = (Feature.Z_SCORE, Feature.ROBUST_Z, Feature.EWMA_Z, Feature.DIFFERENCE_Z)
+"""The kinds of z, in the order of `FeatureBatch.furthest`."""
+
 # A point's vector, the same width for any number of values: for each kind of z the signed one that is
 # furthest out among the values, then the root mean square over the values of the first and the last.
 VECTOR_WIDTH = 6
@@ -72,6 +75,8 @@ _STATE_WIDTH = 7
 _LARGEST = 1e140
 _MAD_TO_SIGMA = 1.4826
 
+_AHEAD = 4  # values whose rows are on their way from memory
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureBatch:
@@ -79,13 +84,15 @@ class FeatureBatch:
 
     `rows` is (m, FEATURES), NaN where a value is missing or its history too short; the rows of point j
     are `row_start[j]` to `row_start[j + 1]`. `vectors` is (n, VECTOR_WIDTH), each number in (-1, 1) and
-    0 for a value that behaves as always; NaN where `has_history` is false.
+    0 for a value that behaves as always; `furthest` (n, KINDS) the largest absolute z of each kind among
+    the point's values. Both are NaN where `has_history` is false.
     """
 
     source: Ints
     row_start: Ints
     rows: Floats
     vectors: Floats
+    furthest: Floats
     has_history: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -93,11 +100,14 @@ class FeatureBatch:
 
     def part(self, start: int, stop: int) -> FeatureBatch:
         """Points `start` to `stop` as views; `row_start` still counts from the first row of the whole."""
+        if start == 0 and stop == len(self):
+            return self
         return FeatureBatch(
             self.source[start:stop],
             self.row_start[start : stop + 1],
             self.rows,
             self.vectors[start:stop],
+            self.furthest[start:stop],
             self.has_history[start:stop],
         )
 
@@ -109,68 +119,63 @@ def _scaled(deviation: float, scale: float, typical: float) -> float:
 
 
 @kernel
-def _advance(
-    series: Ints,
-    values: Floats,
-    ring: Floats,
-    order: npt.NDArray[np.uint8],
-    state: Floats,
+def _advance_value(
+    x: float,
+    ascending: Floats,
+    ranks: npt.NDArray[np.uint8],
+    s: Floats,
     out: Floats,
     min_history: int,
     ewma_gain: float,
     long_memory: float,
-) -> None:
-    """Fill `out` (m, FEATURES) and learn, value by value."""
-    window = ring.shape[1]
-    for row in range(series.shape[0]):
-        x = values[row]
-        out[row, :] = np.nan
-        if math.isnan(x):
-            continue
-        out[row, Feature.VALUE] = x
-        x = min(max(x, -_LARGEST), _LARGEST)
-        slot = series[row]
-        s = state[slot]
-        seen = int(s[_SEEN])
-        count = min(seen, window)
-        gain = max(1.0 / (seen + 1), 1.0 / long_memory)
-        if seen == 0:
-            ewma, difference, gap = x, 0.0, 0.0
-        else:
-            ewma = s[_EWMA] + ewma_gain * (x - s[_EWMA])
-            difference = x - s[_LAST]
-            gap = ewma - s[_MEAN]
-        # The point itself counts in these two scales: a first move after long rest is then bounded by
-        # the square root of the history's length instead of being infinite.
-        ewma_square = s[_EWMA_SQUARE] + gain * (gap * gap - s[_EWMA_SQUARE])
-        difference_square = s[_DIFFERENCE_SQUARE] + gain * (difference * difference - s[_DIFFERENCE_SQUARE])
-        if seen >= min_history:
-            mean = s[_MEAN]
-            std = math.sqrt(s[_SQUARES] / (count - 1))
-            middle = rolling.median(ring[slot], order[slot], count)
-            mad = rolling.median_absolute_deviation(ring[slot], order[slot], count, middle)
-            out[row, Feature.MEAN] = mean
-            out[row, Feature.STD] = std
-            out[row, Feature.Z_SCORE] = _scaled(x - mean, std, mean)
-            out[row, Feature.MEDIAN] = middle
-            out[row, Feature.MAD] = mad
-            # With more than half the values equal the MAD is 0 and says nothing of the other half.
-            out[row, Feature.ROBUST_Z] = _scaled(
-                x - middle, _MAD_TO_SIGMA * mad if mad > 0.0 else std, middle
-            )
-            out[row, Feature.EWMA] = ewma
-            out[row, Feature.EWMA_Z] = _scaled(gap, math.sqrt(ewma_square), mean)
-            out[row, Feature.DIFFERENCE] = difference
-            out[row, Feature.DIFFERENCE_Z] = _scaled(difference, math.sqrt(difference_square), mean)
-        mean, squares = rolling.push_moments(ring[slot], seen, s[_MEAN], s[_SQUARES], x)
-        rolling.push_value(ring[slot], order[slot], seen, x)
-        s[_SEEN] = seen + 1
-        s[_MEAN] = mean
-        s[_SQUARES] = squares
-        s[_EWMA] = ewma
-        s[_EWMA_SQUARE] = ewma_square
-        s[_LAST] = x
-        s[_DIFFERENCE_SQUARE] = difference_square
+) -> bool:
+    """Write the features (FEATURES,) of one value of a series, then learn it; whether it could be judged."""
+    if math.isnan(x):
+        out[:] = np.nan
+        return False
+    window = ascending.shape[0]
+    out[Feature.VALUE] = x
+    x = min(max(x, -_LARGEST), _LARGEST)
+    seen = int(s[_SEEN])
+    count = min(seen, window)
+    gain = max(1.0 / (seen + 1), 1.0 / long_memory)
+    mean = s[_MEAN]
+    if seen == 0:
+        ewma, difference, gap = x, 0.0, 0.0
+    else:
+        ewma = s[_EWMA] + ewma_gain * (x - s[_EWMA])
+        difference = x - s[_LAST]
+        gap = ewma - mean
+    # The point itself counts in these two scales: a first move after long rest is then bounded by
+    # the square root of the history's length instead of being infinite.
+    ewma_square = s[_EWMA_SQUARE] + gain * (gap * gap - s[_EWMA_SQUARE])
+    difference_square = s[_DIFFERENCE_SQUARE] + gain * (difference * difference - s[_DIFFERENCE_SQUARE])
+    judged = seen >= min_history
+    if judged:
+        std = math.sqrt(s[_SQUARES] / (count - 1))
+        middle = rolling.median(ascending, count)
+        mad = rolling.median_absolute_deviation(ascending, count, middle)
+        out[Feature.MEAN] = mean
+        out[Feature.STD] = std
+        out[Feature.Z_SCORE] = _scaled(x - mean, std, mean)
+        out[Feature.MEDIAN] = middle
+        out[Feature.MAD] = mad
+        # With more than half the values equal the MAD is 0 and says nothing of the other half.
+        out[Feature.ROBUST_Z] = _scaled(x - middle, _MAD_TO_SIGMA * mad if mad > 0.0 else std, middle)
+        out[Feature.EWMA] = ewma
+        out[Feature.EWMA_Z] = _scaled(gap, math.sqrt(ewma_square), mean)
+        out[Feature.DIFFERENCE] = difference
+        out[Feature.DIFFERENCE_Z] = _scaled(difference, math.sqrt(difference_square), mean)
+    else:
+        out[Feature.VALUE + 1 :] = np.nan
+    old = rolling.push_value(ascending, ranks, seen, x)
+    s[_MEAN], s[_SQUARES] = rolling.moments(ascending, seen, mean, s[_SQUARES], x, old)
+    s[_SEEN] = seen + 1
+    s[_EWMA] = ewma
+    s[_EWMA_SQUARE] = ewma_square
+    s[_LAST] = x
+    s[_DIFFERENCE_SQUARE] = difference_square
+    return judged
 
 
 @kernel
@@ -185,25 +190,60 @@ def _further(furthest: float, z: float) -> float:
 
 
 @kernel
-def _vectors(row_start: Ints, rows: Floats, vectors: Floats, has_history: npt.NDArray[np.bool_]) -> None:
+def _advance(
+    row_start: Ints,
+    series: Ints,
+    values: Floats,
+    ascending: Floats,
+    ranks: npt.NDArray[np.uint8],
+    state: Floats,
+    min_history: int,
+    ewma_gain: float,
+    long_memory: float,
+    rows: Floats,
+    vectors: Floats,
+    furthest: Floats,
+    has_history: npt.NDArray[np.bool_],
+) -> None:
+    ascending, ranks, state, rows = borrowed(ascending), borrowed(ranks), borrowed(state), borrowed(rows)
     for point in range(vectors.shape[0]):
         known = 0
         z = robust = ewma = difference = 0.0
         z_squares = difference_squares = 0.0
         for row in range(row_start[point], row_start[point + 1]):
-            if math.isnan(rows[row, Feature.MEAN]):
+            if row + _AHEAD < series.shape[0]:
+                coming = series[row + _AHEAD]
+                prefetch(ascending, coming)
+                prefetch(ranks, coming)
+                prefetch(state, coming)
+            slot, out = series[row], rows[row]
+            if not _advance_value(
+                values[row],
+                ascending[slot],
+                ranks[slot],
+                state[slot],
+                out,
+                min_history,
+                ewma_gain,
+                long_memory,
+            ):
                 continue
             known += 1
-            z = _further(z, rows[row, Feature.Z_SCORE])
-            robust = _further(robust, rows[row, Feature.ROBUST_Z])
-            ewma = _further(ewma, rows[row, Feature.EWMA_Z])
-            difference = _further(difference, rows[row, Feature.DIFFERENCE_Z])
-            z_squares += _squash(rows[row, Feature.Z_SCORE]) ** 2
-            difference_squares += _squash(rows[row, Feature.DIFFERENCE_Z]) ** 2
+            z = _further(z, out[Feature.Z_SCORE])
+            robust = _further(robust, out[Feature.ROBUST_Z])
+            ewma = _further(ewma, out[Feature.EWMA_Z])
+            difference = _further(difference, out[Feature.DIFFERENCE_Z])
+            z_squares += _squash(out[Feature.Z_SCORE]) ** 2
+            difference_squares += _squash(out[Feature.DIFFERENCE_Z]) ** 2
         has_history[point] = known > 0
         if known == 0:
             vectors[point, :] = np.nan
+            furthest[point, :] = np.nan
             continue
+        furthest[point, 0] = abs(z)
+        furthest[point, 1] = abs(robust)
+        furthest[point, 2] = abs(ewma)
+        furthest[point, 3] = abs(difference)
         vectors[point, 0] = _squash(z)
         vectors[point, 1] = _squash(robust)
         vectors[point, 2] = _squash(ewma)
@@ -219,8 +259,8 @@ class FeatureEngine:
         self._config = config
         self.table = StateTable(
             {
-                "ring": Column(np.float64, config.window_points),
-                "order": Column(np.uint8, config.window_points),
+                "ascending": Column(np.float64, config.window_points),
+                "ranks": Column(np.uint8, config.window_points),
                 "state": Column(np.float64, _STATE_WIDTH),
             }
         )
@@ -230,18 +270,22 @@ class FeatureEngine:
         points = len(placed.source)
         rows = np.empty((len(placed.series), FEATURES))
         vectors = np.empty((points, VECTOR_WIDTH))
+        furthest = np.empty((points, len(KINDS)))
         has_history = np.empty(points, np.bool_)
         config = self._config
         _advance(
+            placed.row_start,
             placed.series,
             placed.values,
-            self.table["ring"],
-            self.table["order"],
+            self.table["ascending"],
+            self.table["ranks"],
             self.table["state"],
-            rows,
             config.min_history_points,
             config.ewma_gain,
             float(config.long_memory_points),
+            rows,
+            vectors,
+            furthest,
+            has_history,
         )
-        _vectors(placed.row_start, rows, vectors, has_history)
-        return FeatureBatch(placed.source, placed.row_start, rows, vectors, has_history)
+        return FeatureBatch(placed.source, placed.row_start, rows, vectors, furthest, has_history)

@@ -192,10 +192,8 @@ def test_a_restored_table_goes_on_as_if_never_stopped() -> None:
 
 def some_oddness(n: int = 2000) -> Floats:
     rng = np.random.default_rng(20)
-    oddness = np.column_stack(
-        [rng.exponential(size=n), 100 * rng.exponential(size=n), rng.normal(size=n) ** 2]
-    )
-    oddness[::7, 1] = np.nan
+    oddness = np.stack([rng.exponential(size=n), 100 * rng.exponential(size=n), rng.normal(size=n) ** 2])
+    oddness[1, ::7] = np.nan
     return oddness
 
 
@@ -209,8 +207,8 @@ def test_members_become_comparable_whatever_their_unit() -> None:
 
 def test_the_order_within_a_member_is_kept() -> None:
     members = MemberCalibration(1)
-    members.advance(np.random.default_rng(21).exponential(size=(5000, 1)))
-    ascending = np.geomspace(1e-3, 1e12, 400)[:, None]
+    members.advance(np.random.default_rng(21).exponential(size=(1, 5000)))
+    ascending = np.geomspace(1e-3, 1e12, 400)[None, :]
     surprise = members.peek(ascending)[:, 0]
     assert (np.diff(surprise) >= 0).all()
     assert np.isfinite(surprise).all()
@@ -219,13 +217,13 @@ def test_the_order_within_a_member_is_kept() -> None:
 def test_peeking_says_what_advancing_would_and_changes_nothing() -> None:
     members = MemberCalibration(3)
     oddness = some_oddness()
-    members.advance(oddness[:1000])
+    members.advance(oddness[:, :1000])
     before = members.state()
-    peeked = members.peek(oddness[1000:1001])
+    peeked = members.peek(oddness[:, 1000:1001])
     members.peek(oddness)
     for name, array in members.state().items():
         np.testing.assert_array_equal(array, before[name])
-    np.testing.assert_array_equal(members.advance(oddness[1000:1001]), peeked)
+    np.testing.assert_array_equal(members.advance(oddness[:, 1000:1001]), peeked)
 
 
 @settings(max_examples=20)
@@ -233,13 +231,13 @@ def test_peeking_says_what_advancing_would_and_changes_nothing() -> None:
 def test_member_surprises_are_the_same_for_any_batches(cuts: list[int]) -> None:
     oddness = some_oddness()
     members = MemberCalibration(3)
-    parts = [members.advance(oddness[a:b]) for a, b in pairwise([0, *sorted(cuts), 2000])]
+    parts = [members.advance(oddness[:, a:b]) for a, b in pairwise([0, *sorted(cuts), 2000])]
     np.testing.assert_array_equal(np.concatenate(parts), MemberCalibration(3).advance(oddness))
 
 
 def test_restored_members_go_on_as_if_never_stopped() -> None:
     oddness = some_oddness()
     members, resumed = MemberCalibration(3), MemberCalibration(3)
-    members.advance(oddness[:777])
+    members.advance(oddness[:, :777])
     resumed.restore(members.state())
-    np.testing.assert_array_equal(resumed.advance(oddness[777:]), members.advance(oddness[777:]))
+    np.testing.assert_array_equal(resumed.advance(oddness[:, 777:]), members.advance(oddness[:, 777:]))

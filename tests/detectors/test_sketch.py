@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.detectors import sketch
@@ -24,7 +24,7 @@ GAUSSIAN = np.abs(np.random.default_rng(2).normal(size=10_016))
 def _feed(bins: npt.NDArray[np.uint32], fit: Floats, values: Floats, most: float) -> None:
     for i in range(values.shape[0]):
         sketch.refit_if_due(bins, fit)
-        sketch.learn(bins, fit, values[i], min(most, max(230.0, 0.5 * i)))
+        sketch.learn(bins, fit, sketch.bin_of(values[i], bins.shape[0]), min(most, max(230.0, 0.5 * i)))
     sketch.refit_if_due(bins, fit)
 
 
@@ -44,7 +44,14 @@ class Sketch:
         return sketch.surprise(self.bins, self.fit, value)
 
     def magnitude(self, value: float) -> float:
-        return sketch.magnitude(self.bins, self.fit, value)
+        return sketch.magnitude(self.curve, value)
+
+    @property
+    def curve(self) -> Floats:
+        sketch.refit(self.bins, self.fit)
+        curve = np.empty((2, len(self.bins)))
+        sketch.draw_curve(self.bins, self.fit, curve)
+        return curve
 
 
 oddness = st.one_of(st.floats(0, 1e160), st.floats(0, 20), st.integers(0, 5).map(float))
@@ -202,3 +209,39 @@ def test_prior_bins_hold_the_weight_of_their_points() -> None:
     bins = sketch.prior_bins(1.0, 50.0)
     assert len(bins) == sketch.BINS
     assert bins.sum() == pytest.approx(50 * POINT, abs=sketch.BINS)
+
+
+# Bins
+
+
+@given(st.one_of(st.floats(0, 1e300), st.floats(0, 1e-2), st.floats(0, 20)))
+@example(2.0**-10)
+@example(math.nextafter(2.0**-10, 0))
+@example(-0.0)
+def test_a_value_lies_in_the_bin_between_its_edges(value: float) -> None:
+    for bins in (128, sketch.BINS):
+        i = sketch.bin_of(value, bins)
+        assert i == np.clip(np.searchsorted(sketch.EDGES, value, side="right") - 1, 0, bins - 1)
+
+
+def test_edges_rise_by_an_eighth_of_an_octave() -> None:
+    assert sketch.EDGES[:3].tolist() == [0.0, 2.0**-10, 1.125 * 2.0**-10]
+    assert len(sketch.EDGES) == sketch.BINS + 1
+    assert (np.diff(sketch.EDGES) > 0).all()
+    assert (sketch.EDGES[9::8] / sketch.EDGES[1:-8:8] == 2.0).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(many_streams)
+def test_the_curve_is_the_counted_surprise_at_the_edges_and_a_straight_tail(drawn: tuple[str, int]) -> None:
+    one = Sketch().feed(stream(*drawn))
+    curve, (edge, tail) = one.curve, one.fit[[sketch.EDGE, sketch.TAIL]]
+    below = np.flatnonzero(sketch.EDGES[1:] <= edge)
+    at_or_above = one.bins[::-1].cumsum(dtype=np.float64)[::-1]
+    for i in below:
+        counted = -math.log10(min(max(at_or_above[i] / one.bins.sum(), tail), 1.0))
+        assert sketch.magnitude(curve, sketch.EDGES[i]) == pytest.approx(counted, abs=1e-9)
+    assert sketch.magnitude(curve, edge) == pytest.approx(-math.log10(tail), abs=1e-9)
+    steps = np.diff([sketch.magnitude(curve, edge * (1.0 + k)) for k in range(4)])
+    assert steps == pytest.approx(steps[0], rel=1e-9)
+    assert steps[0] > 0

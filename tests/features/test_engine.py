@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.features.engine import FEATURES, VECTOR_WIDTH, Feature, FeatureConfig
+from service.features.engine import FEATURES, KINDS, VECTOR_WIDTH, Feature, FeatureConfig
 from tests.streams import MISSING, Features, a_point, noise, series
 
 SHORT = FeatureConfig(window_points=16, min_history_points=8)
@@ -121,6 +121,16 @@ def test_features_are_finite_whatever_finite_numbers_come(values: list[float]) -
     assert np.isfinite(batch.rows[8:]).all()
     assert (np.abs(batch.vectors[8:]) <= 1.0).all()
     assert np.isnan(batch.rows[:8][:, JUDGED]).all()
+
+
+def test_the_furthest_of_each_kind_is_the_largest_among_the_values_that_are_known() -> None:
+    points = noise(9, 120)
+    points += [a_point("pump-0", 1000 + i, {"flow": MISSING, "pressure": float(i)}) for i in range(3)]
+    batch = Features(SHORT).of(points)
+    for j in range(len(batch)):
+        rows = np.abs(batch.rows[batch.row_start[j] : batch.row_start[j + 1]][:, KINDS])
+        expected = np.nanmax(rows, axis=0) if batch.has_history[j] else np.full(len(KINDS), np.nan)
+        np.testing.assert_array_equal(batch.furthest[j], expected)
 
 
 @given(st.lists(st.integers(0, 120), max_size=6))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -27,26 +26,26 @@ class Rolling:
     """The kernels' row of state, with everything that they say of it."""
 
     def __init__(self, window: int) -> None:
-        self.ring = np.zeros(window)
-        self.order = np.zeros(window, np.uint8)
+        self.ascending = np.zeros(window)
+        self.ranks = np.zeros(window, np.uint8)
         self.seen = 0
         self.mean = self.squares = 0.0
 
     def push(self, x: float) -> None:
-        self.mean, self.squares = rolling.push_moments(self.ring, self.seen, self.mean, self.squares, x)
-        rolling.push_value(self.ring, self.order, self.seen, x)
+        old = rolling.push_value(self.ascending, self.ranks, self.seen, x)
+        self.mean, self.squares = rolling.moments(self.ascending, self.seen, self.mean, self.squares, x, old)
         self.seen += 1
 
     @property
     def count(self) -> int:
-        return min(self.seen, len(self.ring))
+        return min(self.seen, len(self.ascending))
 
     @property
     def median(self) -> float:
-        return rolling.median(self.ring, self.order, self.count)
+        return rolling.median(self.ascending, self.count)
 
     def mad(self, center: float) -> float:
-        return rolling.median_absolute_deviation(self.ring, self.order, self.count, center)
+        return rolling.median_absolute_deviation(self.ascending, self.count, center)
 
 
 def tails(values: list[float], window: int) -> list[Floats]:
@@ -60,22 +59,36 @@ def tails(values: list[float], window: int) -> list[Floats]:
 
 
 @given(sequences, windows)
-def test_the_sorted_order_is_that_of_the_newest_values(values: list[float], window: int) -> None:
+def test_the_newest_values_are_there_in_ascending_order(values: list[float], window: int) -> None:
     state = Rolling(window)
     for x, tail in zip(values, tails(values, window), strict=True):
         state.push(x)
-        order = state.order[: state.count]
-        assert sorted(order.tolist()) == list(range(state.count))
-        assert state.ring[order].tolist() == sorted(tail.tolist())
+        assert state.ascending[: state.count].tolist() == sorted(tail.tolist())
 
 
 @given(sequences, windows)
-def test_the_ring_holds_each_value_at_its_arrival_modulo_the_window(values: list[float], window: int) -> None:
+def test_the_rank_of_a_place_leads_to_the_value_that_arrived_there(values: list[float], window: int) -> None:
     state = Rolling(window)
-    for x in values:
+    for seen, x in enumerate(values, 1):
         state.push(x)
-    first = max(0, len(values) - window)
-    assert [state.ring[i % window] for i in range(first, len(values))] == values[first:]
+        ranks = state.ranks[: state.count]
+        assert sorted(ranks.tolist()) == list(range(state.count))
+        newest = range(max(0, seen - window), seen)
+        assert [state.ascending[state.ranks[i % window]] for i in newest] == values[newest.start : seen]
+
+
+@given(sequences, windows)
+def test_a_full_window_gives_back_what_came_first(values: list[float], window: int) -> None:
+    ascending, ranks = np.zeros(window), np.zeros(window, np.uint8)
+    given_back = [rolling.push_value(ascending, ranks, seen, x) for seen, x in enumerate(values)]
+    assert given_back[window:] == values[: max(0, len(values) - window)]
+
+
+@given(st.lists(any_number, max_size=40), any_number)
+def test_the_rank_of_a_value_is_that_of_numpy(values: list[float], x: float) -> None:
+    ascending = np.sort(np.array([*values, 0.0]))
+    for count in range(len(ascending)):
+        assert rolling.rank_of(ascending, count, x) == np.searchsorted(ascending[:count], x, side="right")
 
 
 @given(sequences, windows)
@@ -181,5 +194,5 @@ def test_a_window_may_have_as_many_places_as_a_byte_can_name() -> None:
     for x in values:
         state.push(float(x))
     newest = values[-rolling.MAX_WINDOW :]
-    assert state.ring[state.order].tolist() == sorted(newest.tolist())
-    assert all(a <= b for a, b in pairwise(state.ring[state.order]))
+    assert state.ascending.tolist() == sorted(newest.tolist())
+    assert state.ascending[state.ranks[1000 % rolling.MAX_WINDOW]] == newest[0]
