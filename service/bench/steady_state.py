@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from service.bench.signal import TEMPLATES, Signal, number_of
-from service.pipeline import DetectionPipeline, Record
-from service.wire.batch import PointBatch
-from service.wire.data_point import DataPoint
+from service.pipeline import DetectionPipeline
 from service.wire.limits import InputLimits
-from service.wire.reader import RecordBatch, read
+from service.wire.reader import ReadBatch, RecordBatch, read
 
 STEP_MS = 1_000
 """Between two points of a source."""
 
-_POINTS_PER_SOURCE = 200
-_AT_ONCE = 50_000  # sources that are given a past together
+_POINTS_PER_SOURCE = 200  # more than a window
+_POINTS_OF_PARTITION = 84_000
+"""After so many the models of the fourth fit are in force, and the next is due at 262,144."""
+
+_STEPS_AT_ONCE = 40
+_SOURCES_AT_ONCE = 50_000
 
 
 def prefill(
@@ -32,37 +35,42 @@ def prefill(
     numbers = np.array([number_of(source) for source in source_ids], np.int64)
     template = numbers % TEMPLATES
     kinds, firsts = np.unique(template, return_index=True)
+    alive = [source_ids[i] for i in firsts]
     signal = Signal(len(names))
-    for step in range(-_POINTS_PER_SOURCE, 0):
-        time_ms = before_ms + step * STEP_MS
-        rows = signal.at(numbers[firsts], step).tolist()
-        pipeline.process_batch(
-            [
-                Record(DataPoint(source_ids[i], time_ms, names, tuple(row)), 0, time_ms)
-                for i, row in zip(firsts, rows, strict=True)
-            ]
-        )
-    found = [pipeline.sources.rows_of(source_ids[i]) for i in firsts]
+    steps = max(_POINTS_PER_SOURCE, _POINTS_OF_PARTITION // len(alive))
+    for first in range(-steps, 0, _STEPS_AT_ONCE):
+        bodies: list[bytes] = []
+        for step in range(first, min(first + _STEPS_AT_ONCE, 0)):
+            rows = signal.at(numbers[firsts], step).tolist()
+            time_ms = before_ms + step * STEP_MS
+            bodies += [_body(source, time_ms, names, row) for source, row in zip(alive, rows, strict=True)]
+        pipeline.score(_read(bodies, before_ms))
+    found = [pipeline.sources.rows_of(source) for source in alive]
     slot = np.full(TEMPLATES, -1, np.int64)
     slot[kinds] = [rows[0] for rows in found]
     series = np.zeros((TEMPLATES, len(names)), np.int64)
     series[kinds] = [rows[1] for rows in found]
     others = np.delete(np.arange(len(source_ids)), firsts)
-    for start in range(0, len(others), _AT_ONCE):
-        some = others[start : start + _AT_ONCE]
-        placed = pipeline.sources.place(_first_points([source_ids[i] for i in some], names, before_ms), 0)
+    missing = [float("nan")] * len(names)
+    for start in range(0, len(others), _SOURCES_AT_ONCE):
+        some = others[start : start + _SOURCES_AT_ONCE]
+        bodies = [_body(source_ids[i], before_ms - STEP_MS, names, missing) for i in some]
+        placed = pipeline.sources.place(_read(bodies, before_ms).points, 0)
         kind = template[some]
         pipeline.sources.copy_history(slot[kind], placed.source, series[kind].reshape(-1), placed.series)
 
 
-def _first_points(source_ids: Sequence[str], names: tuple[str, ...], before_ms: int) -> PointBatch:
-    """One point of each source, a step before `before_ms`."""
-    values = ",".join(f'"{name}":null' for name in names)
-    n, time_ms = len(source_ids), before_ms - STEP_MS
+def _body(source: str, time_ms: int, names: tuple[str, ...], row: Sequence[float]) -> bytes:
+    values = ",".join(
+        f'"{name}":{"null" if math.isnan(x) else x}' for name, x in zip(names, row, strict=True)
+    )
+    return f'{{"sourceId":"{source}","timestamp":{time_ms},"values":{{{values}}}}}'.encode()
+
+
+def _read(bodies: Sequence[bytes], record_time_ms: int) -> ReadBatch:
+    n = len(bodies)
     nothing = [None] * n
-    bodies = [
-        f'{{"sourceId":"{source}","timestamp":{time_ms},"values":{{{values}}}}}'.encode()
-        for source in source_ids
-    ]
-    records = RecordBatch(bodies, nothing, nothing, np.zeros(n, np.int64), np.full(n, time_ms, np.int64))
-    return read(records, InputLimits()).points
+    return read(
+        RecordBatch(bodies, nothing, nothing, np.zeros(n, np.int64), np.full(n, record_time_ms)),
+        InputLimits(),
+    )

@@ -24,7 +24,7 @@ class FittedConfig(DetectorConfig):
 
     first_fit_points: int = Field(1024, ge=64, le=10_000_000)
     """Points of the partition after which the first model is fitted."""
-    refit_points: int = Field(100_000, ge=64, le=1_000_000_000)
+    refit_points: int = Field(1_000_000, ge=64, le=1_000_000_000)
     """Points from one fit to the next; the first few come sooner, at fourfold counts."""
     sample_points: int = Field(8192, ge=64, le=1_000_000)
     """The newest points that a fit learns from."""
