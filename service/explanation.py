@@ -1,6 +1,6 @@
 """Why a point was called anomalous: who contributed, what would have been normal, one sentence with numbers.
 
-Works on one anomalous point at a time, so plain Python is fast enough.
+Works on one anomalous point at a time and a handful of numbers, for which plain Python is quickest.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
-
-import numpy as np
-import numpy.typing as npt
 
 from service.features.engine import Feature
 
-Floats = npt.NDArray[np.float64]
+Row = Sequence[float]
+"""The features of one value, (FEATURES,)."""
 
 # The feature that each statistical detector looks at; the others see all of them together.
 _LOOKS_AT = {
@@ -46,24 +45,29 @@ class Contribution:
     share: float
 
 
+@lru_cache(maxsize=1024)
 def usual_reach(budget: float) -> float:
     """How many standard deviations a value may be off before a share `budget` of normal ones is further."""
     return NormalDist().inv_cdf(1.0 - budget / 2.0)
 
 
-def expected_ranges(names: Sequence[str], rows: Floats, budget: float) -> list[Expected]:
-    """Per value with history: mean, and mean ± the reach of the budget; `rows` is (k, FEATURES)."""
+def expected_ranges(names: Sequence[str], rows: Sequence[Row], budget: float) -> list[Expected]:
+    """Per value with history: mean, and mean ± the reach of the budget; one row for each name."""
     reach = usual_reach(budget)
     ranges = []
     for name, row in zip(names, rows, strict=True):
-        mean, std = float(row[Feature.MEAN]), float(row[Feature.STD])
+        mean, std = row[Feature.MEAN], row[Feature.STD]
         if not math.isnan(mean):
             ranges.append(Expected(name, mean - reach * std, mean, mean + reach * std))
     return ranges
 
 
 def contributions(
-    names: Sequence[str], rows: Floats, detectors: Sequence[str], surprises: Floats, weights: Sequence[float]
+    names: Sequence[str],
+    rows: Sequence[Row],
+    detectors: Sequence[str],
+    surprises: Sequence[float],
+    weights: Sequence[float],
 ) -> list[Contribution]:
     """Shares by value and detector, largest first, adding up to 1.
 
@@ -71,18 +75,17 @@ def contributions(
     detector's part is its weighted surprise; it is split by the squares of what the detector looks at, over
     the values that have a history.
     """
-    known = np.flatnonzero(~np.isnan(rows[:, Feature.MEAN])).tolist()
+    known = [v for v, row in enumerate(rows) if not math.isnan(row[Feature.MEAN])]
     shares: dict[tuple[int, int], float] = {}
     for d, (detector, surprise) in enumerate(zip(detectors, surprises, strict=True)):
-        part = weights[d] * float(surprise)
+        part = weights[d] * surprise
         if not part > 0.0:
             continue
         columns = (_LOOKS_AT[detector],) if detector in _LOOKS_AT else _ALL
-        # Far-off values may overflow when squared; beyond a thousand the share is clear anyway.
-        squares = np.nansum(np.clip(rows[:, columns], -1e3, 1e3) ** 2, axis=1)
-        total = float(squares.sum())
-        for v in known:
-            share = part * (float(squares[v]) / total if total > 0.0 else 1.0 / len(known))
+        squares = [sum(_square(rows[v][column]) for column in columns) for v in known]
+        total = sum(squares)
+        for v, square in zip(known, squares, strict=True):
+            share = part * (square / total if total > 0.0 else 1.0 / len(known))
             if share > 0.0:
                 shares[v, d] = share
     whole = sum(shares.values())
@@ -90,6 +93,11 @@ def contributions(
     kept = [item for i, item in enumerate(ordered) if i < 10 or item[1] >= 0.01 * whole]
     whole = sum(share for _, share in kept)
     return [Contribution(names[v], detectors[d], share / whole) for (v, d), share in kept]
+
+
+def _square(z: float) -> float:
+    """At most a million, where the share is clear anyway; 0 for NaN."""
+    return min(z * z, 1e6) if z == z else 0.0
 
 
 def _number(x: float, scale: float = math.nan) -> str:
@@ -102,7 +110,7 @@ def _number(x: float, scale: float = math.nan) -> str:
 
 
 def sentence(
-    names: Sequence[str], rows: Floats, shares: Sequence[Contribution], expected: Sequence[Expected]
+    names: Sequence[str], rows: Sequence[Row], shares: Sequence[Contribution], expected: Sequence[Expected]
 ) -> str:
     """One sentence on the value that contributed most, as the detector that saw most of it puts it."""
     if not shares:
@@ -121,9 +129,9 @@ def sentence(
     return f"{text}; {others} other value{'s' * (others > 1)} moved with it" if others else text
 
 
-def _describe(name: str, kind: str, row: Floats, limits: Expected) -> str:
-    x, mean, std = float(row[Feature.VALUE]), limits.typical, float(row[Feature.STD])
-    z, step = float(row[Feature.Z_SCORE]), float(row[Feature.DIFFERENCE])
+def _describe(name: str, kind: str, row: Row, limits: Expected) -> str:
+    x, mean, std = row[Feature.VALUE], limits.typical, row[Feature.STD]
+    z, step = row[Feature.Z_SCORE], row[Feature.DIFFERENCE]
     outside = x > limits.upper or x < limits.lower
 
     def number(quantity: float) -> str:
@@ -133,7 +141,7 @@ def _describe(name: str, kind: str, row: Floats, limits: Expected) -> str:
         left = abs(x - mean)
         return f"{name} {_number(x, left)} left the {_number(mean, left)} at which it had stood still"
     if kind == "difference" and not outside:
-        times = abs(float(row[Feature.DIFFERENCE_Z]))
+        times = abs(row[Feature.DIFFERENCE_Z])
         way = "rose" if step > 0 else "fell"
         return (
             f"{name} {way} by {number(abs(step))} to {number(x)} in one step, "
@@ -141,11 +149,11 @@ def _describe(name: str, kind: str, row: Floats, limits: Expected) -> str:
             f"between {number(limits.lower)} and {number(limits.upper)} it is normal at rest"
         )
     if kind == "ewma" and not outside:
-        smoothed = float(row[Feature.EWMA])
+        smoothed = row[Feature.EWMA]
         way = "above" if smoothed > mean else "below"
         return (
             f"{name} has drifted: its latest points average {number(smoothed)}, "
-            f"{abs(float(row[Feature.EWMA_Z])):.1f} times the usual wander {way} {number(mean)}; "
+            f"{abs(row[Feature.EWMA_Z]):.1f} times the usual wander {way} {number(mean)}; "
             f"the newest is {number(x)}"
         )
     if not outside:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import numba
+import numpy as np
 import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
@@ -23,6 +24,7 @@ from service.cache import cache_dir
 
 F = TypeVar("F", bound=Callable[..., object])
 A = TypeVar("A")
+Text = npt.NDArray[np.uint8]
 
 
 def _source_digest(root: Path) -> str:
@@ -108,3 +110,31 @@ def prefetch(table: npt.NDArray[Any], row: int) -> None:
     width = table.strides[0]
     for byte in range(row * width, (row + 1) * width, _CACHE_LINE):
         _prefetch_line(table, byte)  # type: ignore[call-arg]  # numba passes the first
+
+
+@intrinsic
+def _copy_bytes(_: Any, out: Any, at: Any, text: Any, start: Any, count: Any) -> Any:  # noqa: ARG001 - fixed below
+    """LLVM's memcpy between two arrays of bytes."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target = context.make_array(signature.args[0])(context, builder, arguments[0])
+        source = context.make_array(signature.args[2])(context, builder, arguments[2])
+        copy: Any = cgutils.raw_memcpy
+        to, of = builder.gep(target.data, [arguments[1]]), builder.gep(source.data, [arguments[3]])
+        copy(builder, to, of, arguments[4], 1)
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, text, types.intp, types.intp), emit
+
+
+copy_bytes = cast(Callable[..., None], _copy_bytes)
+
+
+@kernel
+def put(out: Text, at: int, text: Text, start: int, stop: int) -> int:
+    """Copy `text[start:stop]` to `out` from `at` on; the place after it. The arrays must not overlap.
+
+    A loop over the bytes took three times as long for texts of a dozen.
+    """
+    copy_bytes(out, at, text, start, stop - start)
+    return at + stop - start

@@ -351,10 +351,10 @@ class DetectionPipeline:
         decided, ensemble, features = scored.decided, self.ensemble, scored.features
         point, names = batch.points[i], batch.names(i)
         incident = _INCIDENTS[decided.incident[j]]
-        rows = features.rows[features.row_start[j] : features.row_start[j + 1]]
+        rows = features.rows[features.row_start[j] : features.row_start[j + 1]].tolist()
         expected = explanation.expected_ranges(names, rows, float(decided.budget[j]))
         shares = explanation.contributions(
-            names, rows, self._detector_names, scored.surprises[j], ensemble.weights
+            names, rows, self._detector_names, scored.surprises[j].tolist(), ensemble.weights
         )
         if incident == "resolved":
             quiet = self.config.resolve_after_points

@@ -175,7 +175,10 @@ def read_number(text: Text, at: int, stop: int, word: Words, number: npt.NDArray
     return at
 
 
-MOST_COMPUTED_BYTES = 13  # -1.23456e-308
+MOST_COMPUTED_BYTES = 16  # of -1.23456e-308, and as many as are written on the way
+_PAIRS = np.frombuffer(b"".join(b"%02d" % i for i in range(100)), np.uint8)
+_SIX_DIGITS, _SEVEN_DIGITS = np.uint32(100_000), np.uint32(1_000_000)
+_U100, _U10_000 = np.uint32(100), np.uint32(10_000)
 _NULL = np.frombuffer(b"null", np.uint8)
 
 
@@ -206,18 +209,14 @@ def write_computed(out: Text, at: int, x: float) -> int:
         scaled = x * _TENS[shift + _NO_TEN]
     else:
         scaled = x / _TENS[_NO_TEN - shift]
-    digits = int(np.rint(scaled))
-    if digits >= 1_000_000:
-        digits = 100_000
+    digits = np.uint32(np.rint(scaled))
+    if digits >= _SEVEN_DIGITS:
+        digits = _SIX_DIGITS
         exponent += 1
-    elif digits < 100_000:  # rounding of the scale put x just below its power of ten
-        digits = 100_000
-    count = 6
-    while digits % 10 == 0:
-        digits //= 10
-        count -= 1
+    elif digits < _SIX_DIGITS:  # rounding of the scale put x just below its power of ten
+        digits = _SIX_DIGITS
     if exponent < -4 or exponent >= 6:
-        return _write_scientific(out, at, digits, count, exponent)
+        return _write_scientific(out, at, digits, exponent)
     if exponent < 0:
         out[at] = 48
         out[at + 1] = 46
@@ -225,44 +224,56 @@ def write_computed(out: Text, at: int, x: float) -> int:
         for _ in range(-exponent - 1):
             out[at] = 48
             at += 1
-        return _write_digits(out, at, digits, count)
-    before = exponent + 1
-    if count <= before:
-        for _ in range(before - count):
-            digits *= 10
-        return _write_digits(out, at, digits, before)
-    fraction = 1
-    for _ in range(count - before):
-        fraction *= 10
-    at = _write_digits(out, at, digits // fraction, before)
-    out[at] = 46
-    return _write_digits(out, at + 1, digits % fraction, count - before)
+        return _without_zeros(out, _write_six(out, at, digits), at)
+    # The six digits stand one place to the right, and those before the point move to the left.
+    _write_six(out, at + 1, digits)
+    point = at + exponent + 1
+    for place in range(at, point):
+        out[place] = out[place + 1]
+    out[point] = 46
+    stop = _without_zeros(out, at + 7, point + 1)
+    return point if stop == point + 1 else stop
 
 
 @kernel
-def _write_digits(out: Text, at: int, number: int, count: int) -> int:
-    """Write the number with exactly `count` digits."""
-    for i in range(at + count - 1, at - 1, -1):
-        out[i] = 48 + number % 10
-        number //= 10
-    return at + count
+def _write_pair(out: Text, at: int, pair: np.uint32) -> None:
+    out[at] = _PAIRS[2 * np.int64(pair)]
+    out[at + 1] = _PAIRS[2 * np.int64(pair) + 1]
 
 
 @kernel
-def _write_scientific(out: Text, at: int, digits: int, count: int, exponent: int) -> int:
-    first = digits
-    rest = 1
-    for _ in range(count - 1):
-        rest *= 10
-    out[at] = 48 + first // rest
-    at += 1
-    if count > 1:
-        out[at] = 46
-        at = _write_digits(out, at + 1, digits % rest, count - 1)
+def _write_six(out: Text, at: int, digits: np.uint32) -> int:
+    """Write a number of six digits; the place after it."""
+    _write_pair(out, at, digits // _U10_000)
+    _write_pair(out, at + 2, digits // _U100 % _U100)
+    _write_pair(out, at + 4, digits % _U100)
+    return at + 6
+
+
+@kernel
+def _without_zeros(out: Text, stop: int, start: int) -> int:
+    """The place after the last digit that is not 0, `start` if there is none."""
+    while stop > start and out[stop - 1] == 48:
+        stop -= 1
+    return stop
+
+
+@kernel
+def _write_scientific(out: Text, at: int, digits: np.uint32, exponent: int) -> int:
+    _write_six(out, at + 1, digits)
+    out[at] = out[at + 1]
+    out[at + 1] = 46
+    stop = _without_zeros(out, at + 7, at + 2)
+    at = at + 1 if stop == at + 2 else stop
     out[at] = 101
     out[at + 1] = 45 if exponent < 0 else 43
-    size = abs(exponent)
-    return _write_digits(out, at + 2, size, 3 if size >= 100 else 2)
+    at += 2
+    size = np.uint32(abs(exponent))
+    if size >= _U100:
+        out[at] = 48 + size // _U100
+        at += 1
+    _write_pair(out, at, size % _U100)
+    return at + 2
 
 
 def computed_text(x: float) -> str:

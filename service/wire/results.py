@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import borrowed, kernel
+from service.kernels import borrowed, kernel, put
 from service.wire.batch import PointBatch, Rows, Text
 from service.wire.instants import MOST_INSTANT_BYTES, write_instant
 from service.wire.numerals import MOST_COMPUTED_BYTES, write_computed
@@ -101,21 +101,12 @@ _AROUND_VALUE = 40
 
 @kernel
 def _put(out: Text, at: int, piece: Text) -> int:
-    for i in range(len(piece)):
-        out[at + i] = piece[i]
-    return at + len(piece)
-
-
-@kernel
-def _put_span(out: Text, at: int, text: Text, start: int, stop: int) -> int:
-    for i in range(stop - start):
-        out[at + i] = text[start + i]
-    return at + stop - start
+    return put(out, at, piece, 0, len(piece))
 
 
 @kernel
 def _put_word(out: Text, at: int, text: Text, stops: Ints, which: int) -> int:
-    return _put_span(out, at, text, stops[which - 1] if which > 0 else 0, stops[which])
+    return put(out, at, text, stops[which - 1] if which > 0 else 0, stops[which])
 
 
 @kernel
@@ -127,9 +118,9 @@ def _put_labels(out: Text, at: int, text: Text, labels: Rows, first: int, stop: 
             at += 1
         label = labels[i]
         out[at] = 34
-        at = _put_span(out, at + 1, text, label.name_start, label.name_stop)
+        at = put(out, at + 1, text, label.name_start, label.name_stop)
         out[at], out[at + 1], out[at + 2] = 34, 58, 34
-        at = _put_span(out, at + 3, text, label.text_start, label.text_stop)
+        at = put(out, at + 3, text, label.text_start, label.text_stop)
         out[at] = 34
         at += 1
     out[at] = 125
@@ -151,39 +142,46 @@ def _write(
 ) -> None:
     text, points = borrowed(batch.text), borrowed(batch.points)
     values, labels = borrowed(batch.values), borrowed(batch.labels)
-    out = borrowed(out)
+    out, stops = borrowed(out), borrowed(stops)
+    verdict, row_of = borrowed(scores.verdict), borrowed(scores.row)
+    score, anomalous = borrowed(scores.score), borrowed(scores.anomalous)
+    severity, incident = borrowed(scores.severity), borrowed(scores.incident)
     features, detectors = borrowed(scores.features), borrowed(scores.detectors)
+    first_feature = borrowed(scores.first_feature)
+    told, told_text = borrowed(scores.told), borrowed(scores.told_text)
+    verdict_text, verdict_stops = borrowed(verdicts.text), borrowed(verdicts.stop)
+    severity_text, severity_stops = borrowed(severities.text), borrowed(severities.stop)
+    incident_text, incident_stops = borrowed(incidents.text), borrowed(incidents.stop)
     feature_text, feature_stops = borrowed(feature_names.text), borrowed(feature_names.stop)
     detector_text, detector_stops = borrowed(detector_names.text), borrowed(detector_names.stop)
     at = 0
-    for i in range(len(scores.verdict)):
+    for i in range(len(verdict)):
         point = points[start + i]
         at = _put(out, at, _HEAD)
-        at = _put_span(out, at, text, point.source_start, point.source_stop)
+        at = put(out, at, text, point.source_start, point.source_stop)
         at = _put(out, at, _TIMESTAMP)
         at = write_instant(out, at, point.time_ms)
         at = _put(out, at, _STATUS)
-        verdict = int(scores.verdict[i])
-        at = _put_word(out, at, verdicts.text, verdicts.stop, verdict)
-        if verdict == 0:
-            j = scores.row[i]
-            at = write_computed(out, at, scores.score[j])
-            at = _put(out, at, _ANOMALOUS) if scores.anomalous[j] else _put(out, at, _NORMAL)
-            at = _put_word(out, at, severities.text, severities.stop, int(scores.severity[j]))
-            if scores.incident[j]:
-                at = _put_word(out, at, incidents.text, incidents.stop, int(scores.incident[j]))
+        at = _put_word(out, at, verdict_text, verdict_stops, int(verdict[i]))
+        if verdict[i] == 0:
+            j = row_of[i]
+            at = write_computed(out, at, score[j])
+            at = _put(out, at, _ANOMALOUS) if anomalous[j] else _put(out, at, _NORMAL)
+            at = _put_word(out, at, severity_text, severity_stops, int(severity[j]))
+            if incident[j]:
+                at = _put_word(out, at, incident_text, incident_stops, int(incident[j]))
             at = _put(out, at, _FEATURES)
-            row = scores.first_feature[j]
+            row = first_feature[j]
             for v in range(point.first_value, point.stop_value):
                 value = values[v]
                 if v > point.first_value:
                     out[at] = 44
                     at += 1
                 out[at] = 34
-                at = _put_span(out, at + 1, text, value.name_start, value.name_stop)
+                at = put(out, at + 1, text, value.name_start, value.name_stop)
                 at = _put(out, at, _VALUE)
                 if value.sent_stop > value.sent_start:
-                    at = _put_span(out, at, text, value.sent_start, value.sent_stop)
+                    at = put(out, at, text, value.sent_start, value.sent_stop)
                 else:
                     at = _put(out, at, _NULL)
                 for f in range(features.shape[1]):
@@ -198,16 +196,16 @@ def _write(
                 at = write_computed(out, at, detectors[j, d])
             out[at] = 125
             at += 1
-            if scores.told[j, 1] > scores.told[j, 0]:
+            if told[j, 1] > told[j, 0]:
                 at = _put(out, at, _EXPLANATION)
-                at = _put_span(out, at, scores.told_text, scores.told[j, 0], scores.told[j, 1])
+                at = put(out, at, told_text, told[j, 0], told[j, 1])
                 out[at] = 34
                 at += 1
         if point.stop_label > point.first_label:
             at = _put_labels(out, at, text, labels, point.first_label, point.stop_label)
         if point.id_stop > point.id_start:
             at = _put(out, at, _ID)
-            at = _put_span(out, at, text, point.id_start, point.id_stop)
+            at = put(out, at, text, point.id_start, point.id_stop)
             out[at] = 34
             at += 1
         out[at] = 125
