@@ -174,14 +174,14 @@ def test_a_missing_value_has_no_share_and_is_not_told_of() -> None:
 
 
 def test_shares_below_a_hundredth_are_left_out() -> None:
-    rows = np.array([a_row(2.2)] + [a_row(1.025)] * 30)
+    rows = [a_row(2.2)] + [a_row(1.025)] * 30
     shares = contributions([str(i) for i in range(31)], rows, ["zscore"], [3.0], [1.0])
     assert [c.value for c in shares if c.share >= 0.01] == ["0"]
     assert len(shares) == 10
 
 
 def test_many_small_shares_do_not_vanish_all() -> None:
-    rows = np.array([a_row(2.2)] * 200)
+    rows = [a_row(2.2)] * 200
     shares = contributions([str(i) for i in range(200)], rows, DETECTORS, [2.0] * 5, EQUAL)
     assert len(shares) == 10
     assert sum(c.share for c in shares) == pytest.approx(1.0)
