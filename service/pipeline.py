@@ -335,10 +335,7 @@ class DetectionPipeline:
         )
         body, stops = self._writer.write(batch, placed.start, scores)
         records = points["record"].tolist()
-        start = 0
-        for record, stop in zip(records, stops, strict=True):
-            outcomes.results[record] = body[start:stop]
-            start = stop
+        _put_in(outcomes.results, records, [body[a:b] for a, b in zip([0, *stops], stops, strict=False)])
         outcomes.status[records] = _STATUS_OF_VERDICT[verdict]
         scored_records = points["record"][fresh]
         outcomes.severity[scored_records] = decided.severity
@@ -392,18 +389,22 @@ def _verdicts(scored: ScoredPoints) -> npt.NDArray[np.uint8]:
     return verdicts
 
 
+def _put_in(whole: list[bytes], places: list[int], parts: list[bytes]) -> None:
+    """Set what stands at the places, which ascend: at once where none is left out."""
+    if places and places[-1] - places[0] + 1 == len(places):
+        whole[places[0] : places[-1] + 1] = parts
+    else:
+        for place, part in zip(places, parts, strict=True):
+            whole[place] = part
+
+
 def _fill_in_keys(batch: PointBatch, keys: list[bytes]) -> None:
     """The source of each point's record, as published keys have it."""
     text = batch.text.tobytes()
-    points = batch.points
-    for record, start, stop in zip(
-        points["record"].tolist(),
-        points["source_start"].tolist(),
-        points["source_stop"].tolist(),
-        strict=True,
-    ):
-        keys[record] = text[start:stop]
+    starts, stops = batch.points["source_start"].tolist(), batch.points["source_stop"].tolist()
+    records = batch.points["record"].tolist()
+    _put_in(keys, records, [text[a:b] for a, b in zip(starts, stops, strict=True)])
     if b"\\" in text:
-        for record in points["record"].tolist():
+        for record in records:
             if b"\\" in keys[record]:
                 keys[record] = unescaped(keys[record]).encode()

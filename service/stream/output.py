@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Literal
 
 from confluent_kafka import TopicPartition
@@ -16,6 +17,7 @@ from service.wire.reader import Others, RecordBatch
 Publish = Literal["all", "anomalies", "none"]
 
 _ENVELOPE_BYTES = 1024  # batch and record framing, with room to spare
+_PROVENANCE = 3  # of the headers of a message say which record it came from
 _PASSED_THROUGH = frozenset({"traceparent", "tracestate"})
 
 
@@ -80,32 +82,37 @@ class Publisher:
         outcomes: Outcomes,
         model: bytes,
     ) -> None:
-        """Add all that the records of partition `number` give, in their order.
+        """Add all that the records of partition `number` give; each kind of message in their order.
 
-        This runs for every record: plain tuples and nothing looked up twice.
+        This runs for every record: plain lists and tuples, and nothing looked up twice.
         """
         output.outcomes.append(outcomes)
-        route, messages, anomalies = self._route, output.messages, outcomes.anomalies
-        results, results_at = route.results, route.partition(route.results, number)
-        anomalies_at = route.partition(route.anomalies, number)
-        from_topic, from_partition = self._topic_header, ("x-in-partition", b"%d" % number)
-        by_model = ("x-model", model)
-        offsets = records.offset.tolist()
-        wanted = self._wanted(outcomes)
-        for i, (offset, key, body, original, with_result) in enumerate(
-            zip(offsets, outcomes.keys, outcomes.results, records.headers, wanted, strict=True)
-        ):
-            if with_result or i in anomalies:
-                headers = [from_topic, from_partition, ("x-in-offset", b"%d" % offset), by_model]
-                if original:
-                    headers += [header for header in original if header[0] in _PASSED_THROUGH]
-                if with_result:
-                    messages.append((results, results_at, key, body, headers))
-                if i in anomalies:
-                    messages.append((route.anomalies, anomalies_at, key, anomalies[i], headers))
-            elif i in others and isinstance(invalid := others[i], InvalidRecord):
-                provenance = [from_topic, from_partition, ("x-in-offset", b"%d" % offset)]
-                self._dead_letter(output, number, records, i, invalid, provenance)
+        route, keys, messages = self._route, outcomes.keys, output.messages
+        topic, partition, by_model = (
+            self._topic_header,
+            ("x-in-partition", b"%d" % number),
+            ("x-model", model),
+        )
+        headers = [
+            [topic, partition, ("x-in-offset", b"%d" % offset), by_model]
+            for offset in records.offset.tolist()
+        ]
+        if any(records.headers):
+            for own, original in zip(headers, records.headers, strict=True):
+                own += [header for header in original or () if header[0] in _PASSED_THROUGH]
+        to, at = route.results, route.partition(route.results, number)
+        messages += compress(
+            [
+                (to, at, key, body, own)
+                for key, body, own in zip(keys, outcomes.results, headers, strict=True)
+            ],
+            self._wanted(outcomes),
+        )
+        to, at = route.anomalies, route.partition(route.anomalies, number)
+        messages += [(to, at, keys[i], body, headers[i]) for i, body in outcomes.anomalies.items()]
+        for i, content in others.items():
+            if isinstance(content, InvalidRecord):
+                self._dead_letter(output, number, records, i, content, headers[i][:_PROVENANCE])
 
     def _wanted(self, outcomes: Outcomes) -> list[bool]:
         """Which records' results are published."""

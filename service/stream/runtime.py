@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from itertools import groupby
+from typing import Any, cast
 
 import numpy as np
 from confluent_kafka import (
@@ -164,14 +165,13 @@ class StreamRuntime:
         return messages
 
     def _process(self, messages: Sequence[Message]) -> Output:
-        by_partition: dict[int, list[Message]] = {}
-        for message in messages:
-            if (error := message.error()) is not None:
+        if errors := [error for error in map(Message.error, messages) if error is not None]:
+            for error in errors:
                 self._judge(error)
-                continue
-            number = message.partition()
-            assert number is not None
-            by_partition.setdefault(number, []).append(message)
+            messages = [message for message in messages if message.error() is None]
+        by_partition: dict[int, list[Message]] = {}
+        for number, run in groupby(messages, Message.partition):  # they come in runs
+            by_partition.setdefault(cast(int, number), []).extend(run)
         output = Output()
         for number, records in by_partition.items():
             partition = self._partitions.get(number)
@@ -319,14 +319,29 @@ class StreamRuntime:
             self._partitions.pop(tp.partition, None)
 
 
+class _Keys(Sequence[bytes | None]):
+    """The keys of messages, of which hardly any is ever asked for."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._messages[i].key()
+
+
 def _records(messages: Sequence[Message], first_offset: int) -> RecordBatch:
     """The messages from an offset on, as the reader takes them."""
-    if messages and cast(int, messages[0].offset()) < first_offset:
+    offsets = [message.offset() for message in messages]
+    if cast(int, offsets[0]) < first_offset:
         messages = [message for message in messages if cast(int, message.offset()) >= first_offset]
+        offsets = [message.offset() for message in messages]
     return RecordBatch(
         values=[message.value() for message in messages],
-        keys=[message.key() for message in messages],
+        keys=_Keys(messages),
         headers=[cast(Headers | None, message.headers()) for message in messages],
-        offset=np.array([message.offset() for message in messages], np.int64),
+        offset=np.array(offsets, np.int64),
         time_ms=np.array([message.timestamp()[1] for message in messages], np.int64),
     )

@@ -92,7 +92,8 @@ class Transactions:
         for topic, partition, key, value, headers in messages:
             while True:
                 try:
-                    produce(topic, value, key, partition, headers=headers)  # type: ignore[arg-type]  # invariant
+                    # By position: naming the headers alone took a quarter of the call.
+                    produce(topic, value, key, partition, None, None, 0, headers)  # type: ignore[arg-type]
                     break
                 except BufferError:  # the send queue is full: let it drain
                     poll(0.1)

@@ -7,7 +7,7 @@ its place, so which of the two read a record shows in nothing but the time it to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -49,15 +49,7 @@ class ReadBatch(NamedTuple):
 def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
     """What the records say; never raises, whatever the bytes."""
     n = len(batch.values)
-    # What the scanner is not to see stands as nothing in the text.
-    values = [
-        value
-        if value is not None
-        and len(value) <= limits.max_record_bytes
-        and not (headers and event_headers(headers))
-        else b""
-        for value, headers in zip(batch.values, batch.headers, strict=True)
-    ]
+    values = _scannable(batch, limits)
     text = np.frombuffer(bytearray().join([PREAMBLE, *values]), np.uint8)
     stop = np.cumsum([len(PREAMBLE), *map(len, values)])
     # A value, and a label, stands behind a comma or is the first of its point.
@@ -96,3 +88,20 @@ def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
         record += 1
     whole = np.concatenate([text, np.frombuffer(more, np.uint8)]) if more else text
     return ReadBatch(n, columns.trimmed(whole, point), others)
+
+
+def _scannable(batch: RecordBatch, limits: InputLimits) -> Sequence[bytes]:
+    """The values, with nothing in place of those that the scanner is not to see."""
+    values = batch.values
+    if None not in values and not any(batch.headers):
+        found = cast(Sequence[bytes], values)
+        if max(map(len, found), default=0) <= limits.max_record_bytes:
+            return found
+    return [
+        value
+        if value is not None
+        and len(value) <= limits.max_record_bytes
+        and not (headers and event_headers(headers))
+        else b""
+        for value, headers in zip(values, batch.headers, strict=True)
+    ]
