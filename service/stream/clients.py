@@ -66,8 +66,9 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
         # What becomes of a message the transaction tells; a report for each one cost half a microsecond.
         "delivery.report.only.error": True,
         # After a commit the broker still writes its markers and answers CONCURRENT_TRANSACTIONS to the
-        # next one; at the default of 100 ms that allows ten commits a second.
-        "retry.backoff.ms": 5,
+        # next one; at the default of 100 ms that allows ten commits a second. With 1 instead of 5 a small
+        # transaction took 13 ms instead of 16.
+        "retry.backoff.ms": 1,
         "retry.backoff.max.ms": 100,
     }
     return merged(defaults, kafka.connection(), kafka.producer, ours)

@@ -165,7 +165,7 @@ class StreamConfig(_Section):
 
     max_batch_records: int = Field(10_000, ge=1, le=100_000)
     """Most records of one transaction: more is faster under load, fewer is sooner visible."""
-    max_wait: Duration = 0.02
+    max_wait: Duration = 0.005
     """How long a record waits at most for others to share its transaction."""
     start_from: str = Field("earliest", pattern="^(earliest|latest)$")
     """Where a consumer group without committed offsets begins."""
