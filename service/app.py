@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -234,6 +235,9 @@ class Service:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        # Each kernel gives the interpreter away and waits for it again; while a model is fitted beside the
+        # loop, that is a wait of up to this long, some thirty times a batch.
+        sys.setswitchinterval(0.0005)
         try:
             runtime.run(self._stop)
         except Stopped:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
@@ -16,6 +17,8 @@ from service.clock import ManualClock
 from service.pipeline import DetectionConfig, DetectionPipeline, Outcome, Record
 from service.wire.anomaly import Anomaly
 from service.wire.data_point import Control, DataPoint, Forget
+from service.wire.limits import InputLimits
+from service.wire.reader import RecordBatch, read
 from tests.streams import MISSING, a_point, noise, series
 
 ALL_DETECTORS = [
@@ -145,6 +148,62 @@ def test_points_one_by_one_give_the_same_bytes_and_the_same_state(name: str) -> 
     pipeline = DetectionPipeline(CONFIGS[name])
     assert [pipeline.process_batch([record])[0] for record in stream()] == expected
     assert_same_state(pipeline, one)
+
+
+@lru_cache(maxsize=1)
+def bodies() -> list[bytes | None]:
+    """The stream as bytes, some of them for the strict reader alone, some for nobody."""
+    written: list[bytes | None] = []
+    for i, record in enumerate(stream()):
+        content = record.content
+        if isinstance(content, Forget):
+            written.append(None)
+            continue
+        document: dict[str, Any] = {"sourceId": content.source_id, "timestamp": content.time_ms}
+        if isinstance(content, Control):
+            document["control"] = content.control
+        else:
+            numbers = [None if math.isnan(x) else x for x in content.values]
+            document["values"] = dict(zip(content.names, numbers, strict=True))
+            document |= {} if content.timed else {"timestamp": None}
+            document |= {"id": content.id, "labels": content.labels}
+        body = json.dumps(document).encode()
+        odd = {3: body.replace(b"pump", b"\\u0070ump"), 5: body[:-1] + b',"x":{"y":[1]}}', 7: body[:-9]}
+        written.append(odd.get(i % 50, body))
+    return written
+
+
+def through_bytes(name: str, edges: list[int]) -> tuple[list[bytes], dict[int, bytes], DetectionPipeline]:
+    """Results and anomaly records of the stream read and processed in these parts."""
+    pipeline = DetectionPipeline(CONFIGS[name])
+    results: list[bytes] = []
+    anomalies: dict[int, bytes] = {}
+    for a, b in pairwise(edges):
+        keys = [record.content.source_id.encode() for record in stream()[a:b]]
+        times = np.arange(a, b) + 1_700_000_000_000
+        records = RecordBatch(bodies()[a:b], keys, [None] * (b - a), 5000 + np.arange(a, b), times)
+        outcomes = pipeline.process_read(read(records, InputLimits()))
+        results += outcomes.results
+        anomalies |= {a + i: body for i, body in outcomes.anomalies.items()}
+    return results, anomalies, pipeline
+
+
+@lru_cache(maxsize=5)
+def whole_through_bytes(name: str) -> tuple[list[bytes], dict[int, bytes], DetectionPipeline]:
+    return through_bytes(name, [0, POINTS])
+
+
+@every_config
+@settings(max_examples=6)
+@given(cuts=st.lists(st.integers(0, POINTS), max_size=12))
+def test_records_read_in_any_parts_give_the_same_bytes_and_the_same_state(name: str, cuts: list[int]) -> None:
+    results, anomalies, one = whole_through_bytes(name)
+    again, again_anomalies, other = through_bytes(name, [0, *sorted(cuts), POINTS])
+    assert again == results
+    assert again_anomalies == anomalies
+    assert_same_state(other, one)
+    assert 0 < results.count(b"") < POINTS / 20  # those that were cut off
+    assert anomalies
 
 
 def test_models_fitted_beside_the_loop_give_the_same_bytes() -> None:

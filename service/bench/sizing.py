@@ -50,9 +50,9 @@ MEASURED = Measured(
     cpu_us_per_point=52.6,
     cpu_us_per_value=10.5,
     worker_cores=1.0,
-    process_bytes=340e6,
-    directory_bytes_per_source=800.0,
-    tables_slack=1.3,
+    process_bytes=480e6,
+    directory_bytes_per_source=160.0,
+    tables_slack=1.05,
     compressed_share=0.25,
 )
 
