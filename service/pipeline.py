@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from service.detectors.model import Model
 from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.features.engine import Feature, FeatureBatch, FeatureConfig, FeatureEngine
 from service.history.sources import Arrival, Placement, Sources
+from service.history.table import Array
 from service.wire import encode
 from service.wire.batch import PointBatch, escaped, unescaped
 from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
@@ -211,6 +212,38 @@ class DetectionPipeline:
         """State of one source of so many values, without the room that tables keep for growth."""
         *per_source, per_value = self._tables
         return sum(table.row_bytes for table in per_source) + values * per_value.row_bytes
+
+    def state(self) -> dict[str, Array]:
+        """Everything that a later result depends on, as copies: see `restore`."""
+        slots, series = self.sources.slots, self.sources.series
+        parts = {
+            "sources": self.sources.state(),
+            "calibration": self._calibration.table.arrays(slots),
+            "decision": self._decision.table.arrays(slots),
+            "features": self._features.table.arrays(series),
+            "ensemble": self.ensemble.state(),
+            "counts": {"judged": np.array([self.judged]), "promised": np.array([self.promised])},
+        }
+        return {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up what `state` of a pipeline of the same `model_version` gave: later results are its bytes.
+
+        Raises:
+            ValueError: the state is of another configuration, or a part is missing.
+        """
+
+        def part(name: str) -> dict[str, Array]:
+            prefix = f"{name}/"
+            return {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
+
+        self.sources.restore(part("sources"))
+        self._calibration.table.restore(part("calibration"))
+        self._decision.table.restore(part("decision"))
+        self._features.table.restore(part("features"))
+        self.ensemble.restore(part("ensemble"))
+        counts = part("counts")
+        self.judged, self.promised = int(counts["judged"][0]), float(counts["promised"][0])
 
     def process(self, data_point: dict[str, Any]) -> dict[str, Any]:
         """Score one point and learn it: the result that the stream would publish, as a dict.

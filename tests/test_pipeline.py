@@ -206,6 +206,44 @@ def test_records_read_in_any_parts_give_the_same_bytes_and_the_same_state(name: 
     assert anomalies
 
 
+@every_config
+@settings(max_examples=5)
+@given(cuts=st.lists(st.integers(0, POINTS), min_size=1, max_size=3))
+def test_a_pipeline_that_takes_up_the_state_of_another_goes_on_with_the_same_bytes(
+    name: str, cuts: list[int]
+) -> None:
+    expected, one = whole(name)
+    pipeline = DetectionPipeline(CONFIGS[name])
+    outcomes: list[Outcome] = []
+    for a, b in pairwise([0, *sorted(cuts), POINTS]):
+        outcomes += pipeline.process_batch(stream()[a:b])
+        state, pipeline = pipeline.state(), DetectionPipeline(CONFIGS[name])
+        pipeline.restore(state)
+    assert outcomes == expected
+    assert_same_state(pipeline, one)
+    again = pipeline.state()
+    assert again.keys() == state.keys()
+    for part, array in state.items():
+        np.testing.assert_array_equal(again[part], array, part)
+
+
+def test_a_state_does_not_change_while_its_pipeline_goes_on() -> None:
+    pipeline = DetectionPipeline(CONFIGS["everything"])
+    pipeline.process_batch(stream()[:700])
+    state = pipeline.state()
+    before = {name: array.copy() for name, array in state.items()}
+    pipeline.process_batch(stream()[700:])
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, before[name], name)
+
+
+def test_the_state_of_other_settings_is_refused() -> None:
+    pipeline = DetectionPipeline(CONFIGS["default"])
+    pipeline.process_batch(stream()[:700])
+    with pytest.raises(ValueError, match="saved"):
+        DetectionPipeline(CONFIGS["everything"]).restore(pipeline.state())
+
+
 def test_models_fitted_beside_the_loop_give_the_same_bytes() -> None:
     with ThreadPoolExecutor(1) as threads:
         beside = DetectionPipeline(CONFIGS["everything"], executor=threads)

@@ -40,8 +40,8 @@ SOURCE = np.dtype(
 )
 
 # Counters, in one array that kernels and Python share.
-PLACED, LIVE, SLOTS_USED, SERIES_USED, BYTES_USED = range(5)
-COUNTERS = 5
+PLACED, LIVE, SLOTS_USED, SERIES_USED, BYTES_USED, FREE_BLOCKS = range(6)
+COUNTERS = 6
 
 # Why a kernel returned.
 DONE, UNKNOWN_SOURCE, UNKNOWN_NAME = range(3)
@@ -167,7 +167,9 @@ def _admit(
     width = point.stop_value - point.first_value
     length = point.source_stop - point.source_start
     slot = counters[SLOTS_USED]
-    if counters[LIVE] != slot or slot >= min(max_sources, len(sources)):  # free slots are Python's
+    if counters[LIVE] != slot or counters[FREE_BLOCKS] > 0:  # what was given back is Python's to give again
+        return -1
+    if slot >= min(max_sources, len(sources)):
         return -1
     if counters[SERIES_USED] + width > series_room or 2 * (slot + 1) > len(buckets):
         return -1

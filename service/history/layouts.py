@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,6 +99,43 @@ class Layouts:
             self._table["layout"][number] = 0
             self._names[number] = ()
             self._free.append(number)
+
+    def state(self) -> dict[str, Array]:
+        """All layouts by number: their names one after the other, and how many sources have each."""
+        names = [name for layout in self._names for name in layout]
+        return {
+            "text": np.frombuffer(b"".join(names), np.uint8).copy(),
+            "lengths": np.array([len(name) for name in names], np.int64),
+            "widths": np.array([len(layout) for layout in self._names], np.int64),
+            "users": np.array(self._users, np.int64),
+            "free": np.array(self._free, np.int64),
+        }
+
+    @classmethod
+    def of(cls, state: Mapping[str, Array]) -> Layouts:
+        """The layouts that `state` gave, under the same numbers.
+
+        Raises:
+            ValueError: a part is missing.
+        """
+        if missing := {"text", "lengths", "widths", "users", "free"} - state.keys():
+            raise ValueError(f"saved layouts have no {', '.join(sorted(missing))}")
+        layouts = cls()
+        text, at = state["text"].tobytes(), 0
+        lengths = iter(state["lengths"].tolist())
+        for number, width in enumerate(state["widths"].tolist()):
+            names = []
+            for _ in range(width):
+                length = next(lengths)
+                names.append(text[at : at + length])
+                at += length
+            layouts._names.append(tuple(names))
+            if names:
+                layouts._numbers[tuple(names)] = number
+                layouts._write(number)
+        layouts._users = state["users"].tolist()
+        layouts._free = state["free"].tolist()
+        return layouts
 
     def _write(self, number: int) -> None:
         names = self._names[number]

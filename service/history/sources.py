@@ -7,9 +7,10 @@ the series tables. Least-recently-seen sources make room for new ones beyond `ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from service.history import directory
 from service.history.directory import (
     BYTES_USED,
+    FREE_BLOCKS,
     LIVE,
     PLACED,
     RECENT_IDS,
@@ -273,6 +275,7 @@ class Sources:
         """The first row of `length` cleared neighbouring series rows."""
         if free := self._free_blocks.get(length):
             first = free.pop()
+            self._counters[FREE_BLOCKS] -= 1
         else:
             first = self.series
             self._counters[SERIES_USED] += length
@@ -327,7 +330,7 @@ class Sources:
             first, used = self._block(rows), len(self._layouts.names(int(source["layout"])))
             for table in self._series_tables:
                 table.move(int(source["first_series"]), first, used)
-            self._free_blocks.setdefault(int(source["rows"]), []).append(int(source["first_series"]))
+            self._free_block(source)
             source["first_series"], source["rows"] = first, rows
         before = int(source["layout"])
         source["layout"] = self._layouts.take(names)
@@ -362,7 +365,61 @@ class Sources:
         source["seen"] = 0
         self._counters[LIVE] -= 1
         self._free_slots.append(slot)
+        self._free_block(source)
+
+    def _free_block(self, source: Any) -> None:
+        """Give back the block of a source's row."""
         self._free_blocks.setdefault(int(source["rows"]), []).append(int(source["first_series"]))
+        self._counters[FREE_BLOCKS] += 1
+
+    # Saving.
+
+    def state(self) -> dict[str, Array]:
+        """Everything that the directory knows, as copies; what its tables hold is with their owners."""
+        blocks = [(length, first) for length, firsts in self._free_blocks.items() for first in firsts]
+        layouts = self._layouts.state()
+        return {
+            "rows": self._rows[: self.slots].copy(),
+            "ids": self._ids[: self._counters[BYTES_USED]].copy(),
+            "counters": self._counters.copy(),
+            "evicted": np.array([self.evicted]),
+            "free_slots": np.array(self._free_slots, np.int64),
+            "free_blocks": np.array(blocks, np.int64).reshape(-1, 2),
+            **{f"layouts/{name}": array for name, array in layouts.items()},
+        }
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up what `state` gave; the tables get room for all rows, to be filled by their owners.
+
+        Raises:
+            ValueError: a part is missing.
+        """
+        missing = {"rows", "ids", "counters", "evicted", "free_slots", "free_blocks"} - state.keys()
+        if missing:
+            raise ValueError(f"saved directory has no {', '.join(sorted(missing))}")
+        self._counters[:] = state["counters"]
+        self._own.restore({"source": state["rows"]})
+        for table in self._source_tables:
+            table.ensure(len(self._own))
+        self._series_room = max(self._series_room, self.series)
+        for table in self._series_tables:
+            table.ensure(self._series_room)
+        self._ids = np.empty(max(2 * len(state["ids"]), _FIRST_BYTES), np.uint8)
+        self._ids[: len(state["ids"])] = state["ids"]
+        self._layouts = Layouts.of(
+            {n.removeprefix("layouts/"): a for n, a in state.items() if n.startswith("layouts/")}
+        )
+        self._free_slots = state["free_slots"].tolist()
+        self._free_blocks = {}
+        for length, first in state["free_blocks"].tolist():
+            self._free_blocks.setdefault(length, []).append(first)
+        self._queue = []
+        self.evicted = int(state["evicted"][0])
+        size = _FIRST_BUCKETS
+        while 2 * len(self) > size:
+            size *= 2
+        self._buckets = np.zeros(size, np.int32)
+        directory.insert_all(self._rows, self._buckets, self.slots)
 
 
 def _names(batch: PointBatch, i: int) -> tuple[bytes, ...]:
