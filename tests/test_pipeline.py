@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.clock import ManualClock
+from service.history.frozen import Manifest, freeze
 from service.pipeline import DetectionConfig, DetectionPipeline, Outcome, Record
 from service.wire.anomaly import Anomaly
 from service.wire.data_point import Control, DataPoint, Forget
@@ -217,7 +218,9 @@ def test_a_pipeline_that_takes_up_the_state_of_another_goes_on_with_the_same_byt
     outcomes: list[Outcome] = []
     for a, b in pairwise([0, *sorted(cuts), POINTS]):
         outcomes += pipeline.process_batch(stream()[a:b])
-        state, pipeline = pipeline.state(), DetectionPipeline(CONFIGS[name])
+        frozen = freeze(pipeline.state(), {}, 1000)
+        state = Manifest.parse(frozen.manifest).thaw([bytes(chunk) for chunk in frozen.chunks])
+        pipeline = DetectionPipeline(CONFIGS[name])
         pipeline.restore(state)
     assert outcomes == expected
     assert_same_state(pipeline, one)

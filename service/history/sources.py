@@ -379,7 +379,7 @@ class Sources:
         blocks = [(length, first) for length, firsts in self._free_blocks.items() for first in firsts]
         layouts = self._layouts.state()
         return {
-            "rows": self._rows[: self.slots].copy(),
+            "rows": self._rows[: self.slots].copy().view(np.uint8).reshape(-1, SOURCE.itemsize),
             "ids": self._ids[: self._counters[BYTES_USED]].copy(),
             "counters": self._counters.copy(),
             "evicted": np.array([self.evicted]),
@@ -398,7 +398,7 @@ class Sources:
         if missing:
             raise ValueError(f"saved directory has no {', '.join(sorted(missing))}")
         self._counters[:] = state["counters"]
-        self._own.restore({"source": state["rows"]})
+        self._own.restore({"source": state["rows"].reshape(-1).view(SOURCE)})
         for table in self._source_tables:
             table.ensure(len(self._own))
         self._series_room = max(self._series_room, self.series)

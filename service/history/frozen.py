@@ -1,0 +1,116 @@
+"""Arrays by name into chunks of bytes and back, with checksums; knows not what they mean or where they go.
+
+A manifest says what the chunks hold and has a digest of each, so that a chunk that was cut, changed or
+overwritten by another snapshot is found before anything of it is used. Nothing but numbers is ever loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from service.history.table import Array
+
+FORMAT = 1
+_DIGEST_BYTES = 16
+_PLAIN = "biuf"  # kinds of numbers: bool, signed, unsigned, float
+
+
+class BrokenError(ValueError):
+    """Saved state that cannot be taken up; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A manifest and its chunks, in their order."""
+
+    manifest: bytes
+    chunks: Sequence[memoryview]
+
+
+def freeze(arrays: Mapping[str, Array], about: Mapping[str, Any], chunk_bytes: int) -> Frozen:
+    """Chunks of at most so many bytes, and a manifest that carries `about`; the arrays are not copied.
+
+    Raises:
+        ValueError: an array holds something else than numbers.
+    """
+    parts = []
+    chunks: list[memoryview] = []
+    for name, array in arrays.items():
+        if array.dtype.kind not in _PLAIN:
+            raise ValueError(f"{name}: {array.dtype} are no numbers")
+        body = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        cut = [body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes)]
+        parts.append([name, array.dtype.str, list(array.shape), len(cut)])
+        chunks += cut
+    manifest = {
+        "format": FORMAT,
+        "about": dict(about),
+        "arrays": parts,
+        "digests": [_digest(c) for c in chunks],
+    }
+    body_of = json.dumps(manifest, separators=(",", ":")).encode()
+    return Frozen(_sealed(body_of), chunks)
+
+
+def _digest(body: bytes | memoryview) -> str:
+    return blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _sealed(body: bytes) -> bytes:
+    """The manifest with a digest of itself in front."""
+    return _digest(body).encode() + body
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a snapshot says of itself."""
+
+    about: dict[str, Any]
+    arrays: list[tuple[str, str, tuple[int, ...], int]]  # name, type, shape, chunks
+    digests: list[str]
+
+    @classmethod
+    def parse(cls, sealed: bytes) -> Manifest:
+        """The manifest in these bytes.
+
+        Raises:
+            BrokenError: there is none, or it is of a format that this program does not know.
+        """
+        seal, body = sealed[: 2 * _DIGEST_BYTES], sealed[2 * _DIGEST_BYTES :]
+        if seal != _digest(body).encode():
+            raise BrokenError("the manifest does not match its digest")
+        document = json.loads(body)
+        if document["format"] != FORMAT:
+            raise BrokenError(f"the snapshot is of format {document['format']}, this program reads {FORMAT}")
+        arrays = [(name, kind, tuple(shape), chunks) for name, kind, shape, chunks in document["arrays"]]
+        return cls(document["about"], arrays, document["digests"])
+
+    def fits(self, number: int, chunk: bytes) -> bool:
+        """Whether this is chunk `number`."""
+        return number < len(self.digests) and _digest(chunk) == self.digests[number]
+
+    def thaw(self, chunks: Sequence[bytes]) -> dict[str, Array]:
+        """The arrays, each with memory of its own.
+
+        Raises:
+            BrokenError: a chunk is missing or is not what was frozen.
+        """
+        if len(chunks) != len(self.digests):
+            raise BrokenError(f"{len(chunks)} chunks of {len(self.digests)}")
+        for number, chunk in enumerate(chunks):
+            if not self.fits(number, chunk):
+                raise BrokenError(f"chunk {number} does not match its digest")
+        return dict(self._arrays(chunks))
+
+    def _arrays(self, chunks: Sequence[bytes]) -> Iterator[tuple[str, Array]]:
+        at = 0
+        for name, kind, shape, count in self.arrays:
+            body = bytearray().join(chunks[at : at + count])
+            at += count
+            yield name, np.frombuffer(body, np.dtype(kind)).reshape(shape)
