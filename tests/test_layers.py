@@ -25,7 +25,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "detectors": frozenset({"features", "history", "wire"}),
     "decision": frozenset({"detectors", "features", "history", "wire"}),
     "explanation": frozenset({"detectors", "features", "history", "wire"}),
-    "pipeline": frozenset({"decision", "explanation", "detectors", "features", "history", "wire"}),
+    "publication": frozenset({"decision", "explanation", "detectors", "features", "history", "wire"}),
+    "pipeline": frozenset(
+        {"publication", "decision", "explanation", "detectors", "features", "history", "wire"}
+    ),
 }
 BELOW_PIPELINE = frozenset(ALLOWED) - {"pipeline"}
 ALLOWED["alerting"] = ALLOWED["http"] = frozenset(ALLOWED)

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from service.clock import ManualClock
 from service.history.frozen import Manifest, freeze
-from service.pipeline import DetectionConfig, DetectionPipeline, Outcome, Record
+from service.pipeline import DetectionConfig, DetectionPipeline, Record
+from service.publication import Outcome
 from service.wire.anomaly import Anomaly
 from service.wire.data_point import Control, DataPoint, Forget
 from service.wire.limits import InputLimits

@@ -9,7 +9,7 @@ from typing import Literal
 
 from confluent_kafka import TopicPartition
 
-from service.pipeline import NO_RESULT, Outcomes
+from service.publication import NO_RESULT, Outcomes
 from service.stream.transaction import Headers, OutputMessage
 from service.wire.data_point import InvalidRecord
 from service.wire.reader import Others, RecordBatch

@@ -201,7 +201,7 @@ class StreamRuntime:
         with seconds.labels("score").time():
             steps = pipeline.score(batch)
         with seconds.labels("encode").time():
-            outcomes = pipeline.publish(batch, steps)
+            outcomes = pipeline.publication.of(batch, steps)
             model = pipeline.model_version.encode()
             self._publisher.add(output, number, records, batch.others, outcomes, model)
         output.offsets.append(TopicPartition(self._topic, number, partition.next_offset))

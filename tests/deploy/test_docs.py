@@ -11,7 +11,8 @@ import pytest
 
 from service.alerting.decision import Reason as AlertReason
 from service.alerting.deliveries import Delivery
-from service.pipeline import DetectionPipeline, Outcome, Record
+from service.pipeline import DetectionPipeline, Record
+from service.publication import Outcome
 from service.wire.anomaly import Anomaly
 from service.wire.data_point import DataPoint, InvalidRecord, Reason
 from service.wire.decode import InputLimits, decode

@@ -61,7 +61,7 @@ def test_the_producer_has_what_the_promise_rests_on() -> None:
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
-            "retry.backoff.ms": 5,
+            "retry.backoff.ms": 1,
             "retry.backoff.max.ms": 100,
         }.items()
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.pipeline import Outcomes
+from service.publication import Outcomes
 from service.stream.output import Output, Publish, Publisher, Route
 from service.wire.data_point import InvalidRecord, Reason
 from service.wire.reader import RecordBatch

@@ -1,0 +1,256 @@
+"""What was made of records, as the bytes that are published; changes no state.
+
+Results of points are written by a kernel; what comes now and then (anomaly records, explanations, answers to
+instructions) in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service import explanation
+from service.decision import DecisionBatch, Incident, Severity, member_scores
+from service.features.engine import Feature, FeatureBatch
+from service.history.sources import Arrival, Placement
+from service.wire import encode
+from service.wire.batch import PointBatch, escaped, unescaped
+from service.wire.data_point import Control, Forget
+from service.wire.reader import ReadBatch
+from service.wire.results import ResultWriter, Scores, Verdict
+
+
+class Outcome(NamedTuple):
+    """What one record gives: a result, and an anomaly record where there is something to tell."""
+
+    source_id: str
+    status: str
+    result: bytes
+    anomaly: bytes | None = None
+    severity: str = "low"
+    incident: str | None = None
+    is_anomaly: bool = False
+
+
+STATUSES = ("scored", "skipped", "late", "duplicate", "forgotten", "applied", "rejected")
+"""What a result can say of its record."""
+
+NO_RESULT = len(STATUSES)
+"""In place of a status: the record is a dead letter."""
+
+_SEVERITIES = tuple(severity.name.lower() for severity in Severity)
+_INCIDENTS = tuple("" if i is Incident.NONE else i.name.lower() for i in Incident)
+
+
+class Outcomes:
+    """What `n` records give, by their place among those that were read together.
+
+    A dead letter has the status `NO_RESULT` and nothing else. `anomalies` holds the anomaly records, whose
+    severity and incident change stand in the columns.
+    """
+
+    def __init__(self, records: int) -> None:
+        self.keys: list[bytes] = [b""] * records
+        self.results: list[bytes] = [b""] * records
+        self.anomalies: dict[int, bytes] = {}
+        self.status = np.full(records, NO_RESULT, np.uint8)
+        self.severity = np.zeros(records, np.uint8)
+        self.incident = np.zeros(records, np.uint8)
+        self.anomalous = np.zeros(records, np.bool_)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def of(self, record: int) -> Outcome:
+        """One record's, for a person to look at."""
+        return Outcome(
+            self.keys[record].decode(),
+            STATUSES[self.status[record]],
+            self.results[record],
+            self.anomalies.get(record),
+            _SEVERITIES[self.severity[record]],
+            _INCIDENTS[self.incident[record]] or None,
+            bool(self.anomalous[record]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPoints:
+    """The columns of one stretch of points: where they belong, what they are, what was made of them."""
+
+    batch: PointBatch
+    placed: Placement
+    features: FeatureBatch
+    surprises: npt.NDArray[np.float64]
+    decided: DecisionBatch
+
+
+class Obeyed(NamedTuple):
+    """A record that is no point, and what was done about it."""
+
+    record: int
+    content: Control | Forget
+    status: str
+    reason: str | None
+
+
+_VERDICT_OF_ARRIVAL = np.zeros(len(Arrival), np.uint8)
+for _arrival, _verdict in (
+    (Arrival.FRESH, Verdict.SCORED),
+    (Arrival.LATE, Verdict.LATE),
+    (Arrival.DUPLICATE, Verdict.DUPLICATE),
+    (Arrival.TOO_WIDE, Verdict.TOO_MANY_NAMES),
+):
+    _VERDICT_OF_ARRIVAL[_arrival] = _verdict
+_STATUS_OF_VERDICT = np.full(len(Verdict), STATUSES.index("skipped"), np.uint8)
+for _verdict in (Verdict.SCORED, Verdict.LATE, Verdict.DUPLICATE):
+    _STATUS_OF_VERDICT[_verdict] = STATUSES.index(_verdict.name.lower())
+
+
+class Publication:
+    """Writes what one pipeline makes of its records."""
+
+    def __init__(
+        self,
+        *,
+        place_name: str,
+        model_version: str,
+        result_features: Sequence[str],
+        detectors: Sequence[str],
+        weights: Sequence[float],
+        resolve_after_points: int,
+    ) -> None:
+        """`place_name` begins the ids of anomalies; `weights` are the detectors' in the ensemble."""
+        self._place_name = place_name
+        self._model_version = model_version
+        self._shown = [Feature[name.upper()].value for name in result_features]
+        self._detectors = detectors
+        self._weights = weights
+        self._quiet_points = resolve_after_points
+        self._writer = ResultWriter(_SEVERITIES, _INCIDENTS, result_features, detectors)
+
+    def of(self, read: ReadBatch, steps: Sequence[ScoredPoints | Obeyed]) -> Outcomes:
+        """What the records give, once all of them were scored or obeyed."""
+        outcomes = Outcomes(read.records)
+        _fill_in_keys(read.points, outcomes.keys)
+        for step in steps:
+            if isinstance(step, ScoredPoints):
+                self._write(step, outcomes)
+            else:
+                source_id = step.content.source_id
+                outcomes.keys[step.record] = source_id.encode()
+                outcomes.results[step.record] = encode.instruction_result(
+                    source_id, step.content.time_ms, step.status, step.reason
+                )
+                outcomes.status[step.record] = STATUSES.index(step.status)
+        return outcomes
+
+    def _write(self, scored: ScoredPoints, outcomes: Outcomes) -> None:
+        """Everything that the points of a stretch publish."""
+        batch, placed = scored.batch, scored.placed
+        features, decided = scored.features, scored.decided
+        points = batch.points[placed.start : placed.stop]
+        verdict = _VERDICT_OF_ARRIVAL[placed.arrival]
+        fresh = placed.fresh - placed.start
+        verdict[fresh] = _verdicts(scored)
+        row = np.zeros(len(points), np.int64)
+        row[fresh] = np.arange(len(fresh))
+        told = np.zeros((len(fresh), 2), np.int64)
+        told_text = bytearray()
+        for j in np.flatnonzero(decided.incident).tolist():
+            record = int(batch.points[placed.fresh[j]]["record"])
+            why, outcomes.anomalies[record] = self._anomaly(scored, j)
+            told[j, 0] = len(told_text)
+            told_text += escaped(why).encode()
+            told[j, 1] = len(told_text)
+        scores = Scores(
+            verdict,
+            row,
+            decided.score,
+            decided.anomalous,
+            decided.severity,
+            decided.incident,
+            member_scores(scored.surprises, decided.budget),
+            features.row_start,
+            features.rows[:, self._shown],
+            told,
+            np.frombuffer(told_text, np.uint8),
+        )
+        body, stops = self._writer.write(batch, placed.start, scores)
+        records = points["record"].tolist()
+        _put_in(outcomes.results, records, [body[a:b] for a, b in zip([0, *stops], stops, strict=False)])
+        outcomes.status[records] = _STATUS_OF_VERDICT[verdict]
+        scored_records = points["record"][fresh]
+        outcomes.severity[scored_records] = decided.severity
+        outcomes.incident[scored_records] = decided.incident
+        outcomes.anomalous[scored_records] = decided.anomalous
+
+    def _anomaly(self, scored: ScoredPoints, j: int) -> tuple[str, bytes]:
+        """The explanation of fresh point j of a stretch, and its record for the anomalies topic."""
+        batch, i = scored.batch, int(scored.placed.fresh[j])
+        decided, features = scored.decided, scored.features
+        point, names = batch.points[i], batch.names(i)
+        incident = _INCIDENTS[decided.incident[j]]
+        rows = features.rows[features.row_start[j] : features.row_start[j + 1]].tolist()
+        expected = explanation.expected_ranges(names, rows, float(decided.budget[j]))
+        shares = explanation.contributions(
+            names, rows, self._detectors, scored.surprises[j].tolist(), self._weights
+        )
+        if incident == "resolved":
+            told = f"Back to normal: {self._quiet_points} points in a row within the budget."
+        else:
+            told = explanation.sentence(names, rows, shares, expected)
+        body = encode.anomaly_record(
+            f"{self._place_name}-{int(point['offset'])}",
+            f"{self._place_name}-{int(decided.incident_offset[j])}",
+            incident,
+            batch.source_id(i),
+            int(point["time_ms"]),
+            int(point["record_time_ms"]),
+            float(decided.score[j]),
+            _SEVERITIES[decided.severity[j]],
+            zip(names, batch.sent(i), strict=True),
+            [(e.value, e.lower, e.typical, e.upper) for e in expected],
+            [(c.value, c.detector, c.share) for c in shares],
+            told,
+            batch.labels_of(i),
+            self._model_version,
+        )
+        return told, body
+
+
+def _verdicts(scored: ScoredPoints) -> npt.NDArray[np.uint8]:
+    """What is said of each fresh point."""
+    verdicts = np.zeros(len(scored.decided.score), np.uint8)
+    unscored = np.isnan(scored.decided.score)
+    if unscored.any():
+        placed = scored.placed
+        empty = np.logical_and.reduceat(np.isnan(placed.values), placed.row_start[:-1])
+        why = np.where(empty, Verdict.NO_VALUES, Verdict.NO_HISTORY)
+        verdicts[unscored] = np.where(scored.features.has_history, Verdict.NOT_TRAINED, why)[unscored]
+    return verdicts
+
+
+def _put_in(whole: list[bytes], places: list[int], parts: list[bytes]) -> None:
+    """Set what stands at the places, which ascend: at once where none is left out."""
+    if places and places[-1] - places[0] + 1 == len(places):
+        whole[places[0] : places[-1] + 1] = parts
+    else:
+        for place, part in zip(places, parts, strict=True):
+            whole[place] = part
+
+
+def _fill_in_keys(batch: PointBatch, keys: list[bytes]) -> None:
+    """The source of each point's record, as published keys have it."""
+    text = batch.text.tobytes()
+    starts, stops = batch.points["source_start"].tolist(), batch.points["source_stop"].tolist()
+    records = batch.points["record"].tolist()
+    _put_in(keys, records, [text[a:b] for a, b in zip(starts, stops, strict=True)])
+    if b"\\" in text:
+        for record in records:
+            if b"\\" in keys[record]:
+                keys[record] = unescaped(keys[record]).encode()
