@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test faults check format lock clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -22,6 +22,9 @@ demo: setup  ## A local Kafka, live data, the whole service, alerts on the termi
 test: setup  ## All tests, on a real Apache Kafka that is started for them (TEST="-k name")
 	@PYTHON=$(BIN)/python sh tests/tools.sh
 	$(BIN)/python -m pytest $(TEST)
+
+faults: setup  ## Break things on a real Kafka and audit what came of it (FAULTS="--only kill --kills 200")
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 check: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check service tests

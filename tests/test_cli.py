@@ -10,7 +10,7 @@ from service import __version__
 from tests.commands.command_line import Command
 
 COMMANDS = [
-    "run", "demo", "broker", "feed", "score", "train", "check-config", "topics", "send-test",
+    "run", "demo", "broker", "feed", "score", "train", "check-config", "topics", "audit", "send-test",
     "bench", "sizing",
 ]  # fmt: skip
 

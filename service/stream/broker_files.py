@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +76,11 @@ def write_node(
     ports: Mapping[int, NodePorts],
     protocols: Mapping[str, str],
     overrides: Mapping[str, str],
+    advertised: Mapping[str, Sequence[int]],
 ) -> None:
     files.directory.mkdir(exist_ok=True)
     (files.directory / "tmp").mkdir(exist_ok=True)
-    properties = node_properties(node, ports, protocols) | {
+    properties = node_properties(node, ports, protocols, advertised) | {
         "log.dirs": str(files.data),
         **overrides,
     }
@@ -89,7 +90,10 @@ def write_node(
 
 
 def node_properties(
-    node: int, ports: Mapping[int, NodePorts], protocols: Mapping[str, str]
+    node: int,
+    ports: Mapping[int, NodePorts],
+    protocols: Mapping[str, str],
+    advertised: Mapping[str, Sequence[int]],
 ) -> dict[str, str]:
     """The configuration of one combined broker and controller.
 
@@ -101,11 +105,12 @@ def node_properties(
     in_sync = max(1, replicas - 1)
     own = ports[node]
     clients = {"PLAINTEXT": own.clients, **own.further}
+    elsewhere = {name: by_node[node] for name, by_node in advertised.items()}
     return {
         "process.roles": "broker,controller",
         "node.id": str(node),
         "listeners": _addresses({**clients, "CONTROLLER": own.controller}),
-        "advertised.listeners": _addresses(clients),
+        "advertised.listeners": _addresses(clients | elsewhere),
         "listener.security.protocol.map": ",".join(
             f"{name}:{protocol}"
             for name, protocol in {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **protocols}.items()

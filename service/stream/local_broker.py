@@ -58,6 +58,8 @@ class LocalBroker:
         progress: told what is going on, in lines for a person.
         properties: added to every node's configuration.
         listeners: further listeners by name, each with its security protocol; see `bootstrap`.
+        advertised: the port that each node tells its clients, by listener and node, where it is not its own:
+            that of something in between.
         jvm_options: heap, collector and compiler. None = `JVM_OPTIONS`, made for a quick start where there
             are several nodes.
     """
@@ -71,6 +73,7 @@ class LocalBroker:
         progress: Progress = silent,
         properties: Mapping[str, str] | None = None,
         listeners: Mapping[str, str] | None = None,
+        advertised: Mapping[str, Sequence[int]] | None = None,
         jvm_options: Sequence[str] | None = None,
     ) -> None:
         if nodes < 1:
@@ -81,6 +84,7 @@ class LocalBroker:
         self._progress = progress
         self._properties = dict(properties or {})
         self._listeners = dict(listeners or {})
+        self._advertised = dict(advertised or {})
         default = JVM_OPTIONS if nodes == 1 else (*JVM_OPTIONS, FAST_COMPILER)
         self._jvm_options = default if jvm_options is None else tuple(jvm_options)
         self._ports: dict[int, NodePorts] = {}
@@ -205,7 +209,9 @@ class LocalBroker:
         self._supervised = Supervised(self._directory, temporary=temporary)
         cluster_id = open_cluster(self._directory, self._nodes)
         for node in range(self._nodes):
-            write_node(self._files(node), node, self._ports, self._listeners, self._properties)
+            write_node(
+                self._files(node), node, self._ports, self._listeners, self._properties, self._advertised
+            )
         return cluster_id
 
     def _format(self, cluster_id: str) -> None:

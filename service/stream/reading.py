@@ -1,18 +1,30 @@
-"""Reads what a topic holds right now, once, as any outside reader would: only what was committed."""
+"""Reads what topics hold right now, once, as any outside reader would: only what was committed."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from service.errors import AnomalydError
 from service.stream.clients import made
 from service.stream.config import KafkaConfig, Properties, merged
 
-_POLL_S = 1.0
-_PATIENCE = 30
+_ASK_S = 10.0
+_POLL_S = 0.05  # a full batch is waited for so long
+_PATIENCE = 600  # empty polls
+
+# A partition has no leader, or another one than we think: soon over, after a topic was made or a broker died.
+_MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+
+
+class Span(NamedTuple):
+    """Offsets `start` to `stop` of one partition; not every one of them need be a record."""
+
+    start: int
+    stop: int
 
 
 def read_all(kafka: KafkaConfig, topic: str) -> Iterator[Message]:
@@ -21,42 +33,130 @@ def read_all(kafka: KafkaConfig, topic: str) -> Iterator[Message]:
     Raises:
         AnomalydError: the topic is missing, or no record came for half a minute before the end.
     """
-    ours: Properties = {
-        "group.id": f"anomalyd-reading-{uuid.uuid4().hex}",
-        "enable.auto.commit": False,
-        "isolation.level": "read_committed",
-        "enable.partition.eof": False,
-        "fetch.queue.backoff.ms": 5,
-        "allow.auto.create.topics": False,
-    }
-    consumer = made(Consumer, merged(kafka.connection(), ours))
+    for messages in read_spans(kafka, topic, spans_of(kafka, topic)):
+        yield from messages
+
+
+def spans_of(kafka: KafkaConfig, topic: str, *, unfinished: bool = False) -> dict[int, Span]:
+    """What each partition of the topic holds now; with `unfinished` also what open transactions wrote.
+
+    Raises:
+        AnomalydError: the topic is missing, or no broker answers.
+    """
+    consumer = _reader(kafka, "read_uncommitted" if unfinished else "read_committed")
     try:
-        yield from _until_end(consumer, topic)
+        described = consumer.list_topics(topic, timeout=_ASK_S).topics[topic]
+        if described.error is not None:
+            raise KafkaException(described.error)
+        return {
+            number: _span(consumer, TopicPartition(topic, number)) for number in sorted(described.partitions)
+        }
     except KafkaException as error:
-        raise AnomalydError(f"topic {topic!r} cannot be read: {error.args[0].str()}") from error
+        raise _unreadable(topic, error) from error
     finally:
         consumer.close()
 
 
-def _until_end(consumer: Consumer, topic: str) -> Iterator[Message]:
-    described = consumer.list_topics(topic, timeout=10.0).topics[topic]
-    if described.error is not None:
-        raise KafkaException(described.error)
-    ends = {}
-    for number in described.partitions:
-        partition = TopicPartition(topic, number, OFFSET_BEGINNING)
-        low, high = consumer.get_watermark_offsets(partition, timeout=10.0)
-        if high > low:
-            ends[number] = high
-    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in ends])
+def committed_offsets(kafka: KafkaConfig, topic: str) -> dict[int, int]:
+    """Where the settings' group stands in each partition of the topic; negative where it has no offset.
+
+    Raises:
+        AnomalydError: the topic is missing, or no broker answers.
+    """
+    consumer = _reader(kafka, "read_committed", kafka.group_id)  # asked about, never joined
+    try:
+        described = consumer.list_topics(topic, timeout=_ASK_S).topics[topic]
+        if described.error is not None:
+            raise KafkaException(described.error)
+        partitions = [TopicPartition(topic, number) for number in sorted(described.partitions)]
+        return {tp.partition: tp.offset for tp in consumer.committed(partitions, timeout=_ASK_S)}
+    except KafkaException as error:
+        raise _unreadable(topic, error) from error
+    finally:
+        consumer.close()
+
+
+def offsets_at(kafka: KafkaConfig, topic: str, partitions: Collection[int], time_ms: int) -> dict[int, int]:
+    """The first offset of each partition that is not older; negative where all are.
+
+    Raises:
+        AnomalydError: no broker answers.
+    """
+    consumer = _reader(kafka, "read_committed")
+    try:
+        times = [TopicPartition(topic, number, time_ms) for number in partitions]
+        return {tp.partition: tp.offset for tp in consumer.offsets_for_times(times, timeout=_ASK_S)}
+    except KafkaException as error:
+        raise _unreadable(topic, error) from error
+    finally:
+        consumer.close()
+
+
+def read_spans(kafka: KafkaConfig, topic: str, spans: Mapping[int, Span]) -> Iterator[list[Message]]:
+    """The committed records of these offsets in batches; waits for transactions open there to end.
+
+    A batch mixes partitions, each in its order.
+
+    Raises:
+        AnomalydError: no record came for half a minute before the end.
+    """
+    consumer = _reader(kafka, "read_committed")
+    try:
+        yield from _until_end(consumer, topic, spans)
+    except KafkaException as error:
+        raise _unreadable(topic, error) from error
+    finally:
+        consumer.close()
+
+
+def _reader(kafka: KafkaConfig, isolation: str, group: str | None = None) -> Consumer:
+    ours: Properties = {
+        "group.id": group or f"anomalyd-reading-{uuid.uuid4().hex}",
+        "enable.auto.commit": False,
+        "isolation.level": isolation,
+        "enable.partition.eof": False,
+        "auto.offset.reset": "earliest",  # where retention was quicker than we are
+        "fetch.queue.backoff.ms": 5,
+        "allow.auto.create.topics": False,
+    }
+    return made(Consumer, merged(kafka.connection(), ours))
+
+
+def _unreadable(topic: str, error: KafkaException) -> AnomalydError:
+    return AnomalydError(f"topic {topic!r} cannot be read: {error.args[0].str()}")
+
+
+def _span(consumer: Consumer, partition: TopicPartition) -> Span:
+    """What a partition holds, asked again while it changes its leader."""
+    tries = _PATIENCE
+    while True:
+        tries -= 1
+        try:
+            return Span(*consumer.get_watermark_offsets(partition, timeout=_ASK_S))
+        except KafkaException as error:
+            if not tries or error.args[0].code() not in _MOVING:
+                raise
+        consumer.poll(_POLL_S)  # assigned nothing: a pause
+
+
+def _until_end(consumer: Consumer, topic: str, spans: Mapping[int, Span]) -> Iterator[list[Message]]:
+    ends = {number: span.stop for number, span in spans.items() if span.stop > span.start}
+    # Connected and knowing the topic it begins at once; otherwise it looks for it twice a second.
+    consumer.list_topics(topic, timeout=_ASK_S)
+    consumer.assign(
+        [TopicPartition(topic, number, spans[number].start or OFFSET_BEGINNING) for number in ends]
+    )
     idle = 0
     while ends:
-        messages = consumer.consume(10_000, _POLL_S if idle else 0.05)
+        messages = consumer.consume(10_000, _POLL_S)
         idle = 0 if messages else idle + 1
         for message in messages:
             if (error := message.error()) is not None:
                 raise KafkaException(error)
-            yield message
+        # What came after the ends were asked for is for another time.
+        wanted = [m for m in messages if (m.offset() or 0) < spans[m.partition() or 0].stop]
+        if wanted:
+            yield wanted
         # The last offsets of a transactional topic are markers that no reader gets: the position tells.
         for reached in consumer.position([TopicPartition(topic, number) for number in ends]):
             if reached.offset >= ends[reached.partition]:
@@ -64,4 +164,5 @@ def _until_end(consumer: Consumer, topic: str) -> Iterator[Message]:
         if idle > _PATIENCE:
             raise AnomalydError(
                 f"topic {topic!r}: no more records, {len(ends)} partitions short of their end"
+                " (a transaction that was left open holds up every reader)"
             )

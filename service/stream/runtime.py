@@ -30,6 +30,7 @@ from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
 from service.stream.cluster import ClusterState
 from service.stream.config import StreamConfig
+from service.stream.crash_points import here
 from service.stream.output import Output, Publish, Publisher, Route
 from service.stream.tally import Tally
 from service.stream.transaction import Headers, TransactionAborted, Transactions
@@ -160,7 +161,8 @@ class StreamRuntime:
             wait_s = min(self._config.max_wait, self._batch_s)
             messages += self._consumer.consume(self._config.max_batch_records - 1, wait_s)
         if self._moved:  # what was polled before its partition went and came back is polled again
-            messages = [message for message in messages if message.partition() not in self._moved]
+            # An error of the whole consumer says partition 0; a fatal one, dropped, would leave us idle.
+            messages = [m for m in messages if m.error() is not None or m.partition() not in self._moved]
             self._go_back([number for number in self._moved if number in self._partitions])
         return messages
 
@@ -300,6 +302,7 @@ class StreamRuntime:
     def _on_assign(self, _: Consumer, assigned: list[TopicPartition]) -> None:
         for tp in assigned:
             self._partitions[tp.partition] = _Partition(self._make_pipeline(tp.partition))
+        here("in-assign")
         self._assigned = True
         self._cluster.back()
         self._log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
@@ -309,6 +312,7 @@ class StreamRuntime:
         self._log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
 
     def _on_lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
+        self._assigned = False  # not ready before the group gives out partitions again
         self._drop(lost)
         self._log.warning("partitions lost", partitions=sorted(tp.partition for tp in lost))
 

@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from service.stream.crash_points import here
+
 Headers = list[tuple[str, bytes]]
 
 _CALL_TIMEOUT_S = 1.5  # each call is made again until it succeeds; between two a stop is noticed
@@ -78,8 +80,12 @@ class Transactions:
         producer.begin_transaction()
         try:
             self._produce(producer, messages)
+            here("after-produce")
             self._send_offsets(producer, consumer, offsets)
+            here("after-send-offsets")
+            here("before-commit")
             self._insist(producer.commit_transaction)
+            here("after-commit")
         except KafkaException as error:
             if not error.args[0].txn_requires_abort():
                 raise

@@ -1,0 +1,1 @@
+"""Faults on purpose, on a real Kafka: `python -m tests.faults`."""
