@@ -1,6 +1,7 @@
 """What one input record can turn out to be; knows the values, not how they are read.
 
-They are made only for records that the strict reader takes, and for people; the usual way of a point is `batch`.
+They are made only for records that the strict reader takes, and for people; the usual way of a point is
+`batch`.
 """
 
 from __future__ import annotations
