@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -27,10 +28,15 @@ from service.pipeline import DetectionConfig, DetectionPipeline
 from service.settings import Settings
 from service.stream import topics
 from service.stream.alert_topics import build_workers
-from service.stream.clients import make_consumer, make_producer
+from service.stream.clients import make_consumer, make_producer, make_snapshot_producer
 from service.stream.cluster import ClusterState
 from service.stream.output import Route
+from service.stream.reading import reader_of
+from service.stream.restoring import Restorer
 from service.stream.runtime import Stopped, StreamRuntime
+from service.stream.snapshots.cache import SnapshotCache
+from service.stream.snapshots.taking import SnapshotTaker
+from service.stream.snapshots.writer import SnapshotWriter
 from service.stream.transaction import Transactions
 from service.wire.limits import InputLimits
 from service.wire.reader import RecordBatch, read
@@ -42,6 +48,7 @@ Prepare = Callable[[DetectionPipeline, int], None]
 
 _LEAST_DRAIN_S = 1.0  # for the alerts in flight, where the batch has used up the time
 
+_IMPORT_AFTER_S = 3.0
 _LEAVING_S = 3.0  # to leave the consumer groups and close clients
 
 _log = logs.logger("app")
@@ -51,7 +58,7 @@ def warm(config: DetectionConfig) -> None:
     """Compile (or load from the cache) every kernel, so that the first record does not wait for it."""
     rng = np.random.default_rng(0)
     pipeline = DetectionPipeline(config)
-    pipeline.ensemble.train(rng.uniform(-0.5, 0.5, (256, VECTOR_WIDTH)))
+    pipeline.ensemble.warm(rng.uniform(-0.5, 0.5, (256, VECTOR_WIDTH)))
     n = config.features.min_history_points + 4
     bodies = [b'{"sourceId":"warm","timestamp":%d,"values":%d}' % (i, i % 5) for i in range(n)]
     bodies.append(b'{"sourceId":"warm","timestamp":"2026-01-01T00:00:00Z","values":{"\\u0061":1}}')
@@ -61,8 +68,8 @@ def warm(config: DetectionConfig) -> None:
 
 
 def longest_stop_s(settings: Settings) -> float:
-    """How long a service goes on after `stop` if Kafka answers: the batch, the alerts, leaving the groups."""
-    return settings.shutdown.drain + _LEAVING_S
+    """How long a service goes on after `stop` if Kafka answers: batch, alerts, snapshots, leaving groups."""
+    return settings.shutdown.drain + settings.shutdown.snapshots + _LEAVING_S
 
 
 class Service:
@@ -80,7 +87,7 @@ class Service:
         on_serving: Callable[[str], None] | None = None,
         prepare: Prepare | None = None,
     ) -> None:
-        """`prepare` gets each new pipeline and its partition before the first record: benchmarks fill it."""
+        """`prepare` gets each pipeline whose history begins, and its partition: benchmarks give it a past."""
         self._settings = settings
         self._only = only
         self._prepare = prepare
@@ -111,7 +118,7 @@ class Service:
         if not self._started:
             return "starting"
         if self._runtime is not None and not self._runtime.ready:
-            return "no partitions assigned, or Kafka does not answer"
+            return "no partitions assigned, some not restored yet, or Kafka does not answer"
         return None
 
     # What whoever runs the service in its own process may watch.
@@ -208,12 +215,15 @@ class Service:
         warm(settings.detection)
         cluster = ClusterState(self._metrics, logs.logger("stream"))
         worker = settings.worker.id
+        writer, restorer = self._saving(model)
         runtime = StreamRuntime(
-            consumer=make_consumer(settings.kafka, settings.stream, worker, cluster.on_error),
+            consumer=make_consumer(settings.kafka, worker, cluster.on_error),
             transactions=Transactions(
                 lambda: make_producer(settings.kafka, worker, cluster.on_error), self._on_retry(cluster)
             ),
-            make_pipeline=lambda partition: self._pipeline(partition, model),
+            restorer=restorer,
+            snapshots=SnapshotTaker(settings.snapshots, writer, self._metrics, self._clock),
+            writer=writer,
             route=Route.of(
                 {role: settings.topics.name(role) for role in partitions},
                 partitions,
@@ -229,6 +239,7 @@ class Service:
         )
         self._runtime = runtime
         self._started = True
+        threading.Thread(target=self._import_late, name="import", daemon=True).start()
         # What lives now lives to the end; leaving it out of collections saves pauses of 100 ms. A batch makes
         # tens of thousands of tuples that no cycle goes through: collecting every 700 took a third of the
         # time that making them takes.
@@ -242,19 +253,64 @@ class Service:
             runtime.run(self._stop)
         except Stopped:
             _log.warning("stopped while Kafka was away; the batch in flight will be read again")
+        finally:
+            if not writer.wait(settings.shutdown.snapshots):
+                _log.warning("the last snapshots took too long; the next start replays more")
+            writer.close()
+
+    def _import_late(self) -> None:
+        """Import what fits need once the start is over: it takes a second, and the start is in a hurry."""
+        if not self._stop.wait(_IMPORT_AFTER_S):
+            importlib.import_module("sklearn.ensemble")
+
+    def _saving(self, model: Model | None) -> tuple[SnapshotWriter, Restorer]:
+        """What writes snapshots, and what takes them up again."""
+        settings, kafka = self._settings, self._settings.kafka
+        log = logs.logger("state")
+        folder = settings.snapshots.cache
+        cache = SnapshotCache(folder, kafka.group_id) if folder is not None else None
+        topic, input_topic = settings.topics.name("snapshots"), settings.topics.name("data_points")
+        writer = SnapshotWriter(
+            lambda: make_snapshot_producer(kafka),
+            topic,
+            metrics=self._metrics,
+            clock=self._clock,
+            log=log,
+            cache=cache,
+        )
+        restorer = Restorer(
+            make_consumer=lambda: reader_of(kafka, group=kafka.group_id),
+            make_pipeline=lambda partition, born: self._pipeline(partition, born, model),
+            at_birth=self._prepare or (lambda *_: None),
+            model=self._pipeline(0, 0, model).model_version,
+            identify=lambda: topics.identity(kafka, input_topic),
+            expected=topics.identity(kafka, input_topic),
+            group=kafka.group_id,
+            input_topic=input_topic,
+            snapshots_topic=topic,
+            from_earliest=settings.stream.start_from == "earliest",
+            writer=writer,
+            limits=settings.input,
+            metrics=self._metrics,
+            clock=self._clock,
+            log=log,
+            cache=cache,
+        )
+        return writer, restorer
 
     def _stopping_s(self) -> float:
         """How long ago a stop was asked for; 0 if it was not."""
         return self._clock.monotonic() - self._stopped_at if self._stop.is_set() else 0.0
 
-    def _pipeline(self, partition: int, model: Model | None) -> DetectionPipeline:
-        topic = self._settings.topics.name("data_points")
-        pipeline = DetectionPipeline(
-            self._settings.detection, topic=topic, partition=partition, model=model, executor=self._fits
+    def _pipeline(self, partition: int, born: int, model: Model | None) -> DetectionPipeline:
+        return DetectionPipeline(
+            self._settings.detection,
+            topic=self._settings.topics.name("data_points"),
+            partition=partition,
+            model=model,
+            executor=self._fits,
+            born=born,
         )
-        if self._prepare is not None:
-            self._prepare(pipeline, partition)
-        return pipeline
 
     def _on_retry(self, cluster: ClusterState) -> Callable[[str], None]:
         """Told of each retriable failure of a transaction; gives up only when the service is to stop."""

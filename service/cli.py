@@ -27,6 +27,7 @@ _COMMANDS = {
     "train": "train",
     "check-config": "check_config",
     "topics": "topics",
+    "upgrade": "upgrade",
     "audit": "audit",
     "send-test": "send_test",
     "bench": "bench",

@@ -36,7 +36,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "anomalyd_stage_duration_seconds",
-            "Time a batch spends in each stage: decode, score, encode, commit (with producing).",
+            "Time a batch spends in each stage: decode, score, encode, commit (with producing); snapshot.",
             ["stage"],
             buckets=_STAGE_BUCKETS,
             registry=r,
@@ -60,6 +60,29 @@ class Metrics:
             "anomalyd_sources_evicted", "Sources forgotten to keep memory bounded.", registry=r
         )
         self.state_bytes = Gauge("anomalyd_state_bytes", "Memory held by per-source state.", registry=r)
+        # Snapshots.
+        self.snapshots = Counter("anomalyd_snapshots", "Snapshots, by outcome.", ["outcome"], registry=r)
+        self.snapshot_bytes = Gauge(
+            "anomalyd_snapshot_bytes", "Size of the newest snapshot.", ["partition"], registry=r
+        )
+        self.snapshot_age_seconds = Gauge(
+            "anomalyd_snapshot_age_seconds", "Time since the newest snapshot.", ["partition"], registry=r
+        )
+        self.snapshot_seconds = Histogram(
+            "anomalyd_snapshot_duration_seconds",
+            "From a snapshot's taking to its standing on the topic.",
+            buckets=_LATENCY_BUCKETS,
+            registry=r,
+        )
+        self.restore_seconds = Histogram(
+            "anomalyd_restore_duration_seconds",
+            "Time to bring partitions to where their group stands.",
+            buckets=_LATENCY_BUCKETS,
+            registry=r,
+        )
+        self.replayed_records = Counter(
+            "anomalyd_replayed_records", "Input records run through again to restore.", registry=r
+        )
         # The promise.
         self.false_alarm_budget = Gauge(
             "anomalyd_false_alarm_rate_promised_ratio", "Stated false alarms per point.", registry=r

@@ -83,9 +83,13 @@ class DetectionPipeline:
         model: Model | None = None,
         clock: Clock | None = None,
         executor: Executor | None = None,
+        born: int = 0,
     ) -> None:
+        """`born` is the offset of the first record of its history."""
         self.config = config or DetectionConfig()
         self.model_version = self.config.model_version() + (f"-{model.digest[:12]}" if model else "")
+        # What a state is a function of: this and the records from there on.
+        self.lineage = f"{self.model_version}@{born}" if born else self.model_version
         self._features = FeatureEngine(self.config.features)
         self.ensemble = make_ensemble(self.config.ensemble, executor)
         self._calibration = BudgetCalibration()
@@ -99,7 +103,7 @@ class DetectionPipeline:
         )
         self.publication = Publication(
             place_name=f"{topic}-{partition}",
-            model_version=self.model_version,
+            model_version=self.lineage,
             result_features=self.config.result_features,
             detectors=[detector.name for detector in self.ensemble.detectors],
             weights=self.ensemble.weights,

@@ -17,6 +17,7 @@ from service.durations import Duration
 from service.errors import ConfigurationError
 from service.pipeline import DetectionConfig
 from service.stream.config import KafkaConfig, StreamConfig, TopicsConfig
+from service.stream.snapshots.config import SnapshotsConfig
 from service.wire.decode import InputLimits
 
 ENVIRONMENT_PREFIX = "ANOMALYD_"
@@ -67,6 +68,8 @@ class ModelConfig(_Section):
 class ShutdownConfig(_Section):
     drain: Duration = 6.0
     """How long a stop waits for the batch and the alerts in flight."""
+    snapshots: Duration = 10.0
+    """How long it then waits for the last snapshots, which spare the next start its replay."""
 
 
 class Settings(_Section):
@@ -76,6 +79,7 @@ class Settings(_Section):
     topics: TopicsConfig = TopicsConfig()
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     stream: StreamConfig = StreamConfig()
+    snapshots: SnapshotsConfig = SnapshotsConfig()
     input: InputLimits = InputLimits()
     detection: DetectionConfig = DetectionConfig()
     model: ModelConfig = ModelConfig()

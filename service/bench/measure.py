@@ -54,7 +54,7 @@ class Run:
             "alerting={channels: {}}",
         )
         settings = self._given.settings()
-        properties = consumer_properties(settings.kafka, settings.stream, settings.worker.id)
+        properties = consumer_properties(settings.kafka, settings.worker.id)
         self._ahead = plan.partitions * int(properties["queued.min.messages"])
 
     def run(self) -> list[Figures]:

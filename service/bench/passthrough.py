@@ -12,7 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
 from service.bench.cases import WARM_SHARE
 from service.bench.child import Given, answer, task, when_asked_to_stop
@@ -31,6 +39,10 @@ class _Point(msgspec.Struct):
     values: dict[str, float]
 
 
+def _from_the_beginning(consumer: Consumer, assigned: list[TopicPartition]) -> None:
+    consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in assigned])
+
+
 class _Loop:
     def __init__(self, settings: Settings, value: bytes) -> None:
         self._settings = settings
@@ -42,10 +54,10 @@ class _Loop:
     def run(self, points: int, stop: threading.Event) -> Throughput | None:
         """Pass on so many points; `None` if stopped before."""
         kafka, stream, worker = self._settings.kafka, self._settings.stream, self._settings.worker.id
-        consumer = make_consumer(kafka, stream, worker, _judge)
+        consumer = make_consumer(kafka, worker, _judge)
         producer = make_producer(kafka, worker, _judge)
         producer.init_transactions(_CALL_TIMEOUT_S)
-        consumer.subscribe([self._input])
+        consumer.subscribe([self._input], on_assign=_from_the_beginning)
         gc.collect()
         gc.freeze()
         start: Sample | None = None

@@ -88,7 +88,10 @@ def recomputing(settings: Settings, *, all_models: bool = False) -> auditing.Rec
     topic = settings.topics.name("data_points")
     make = partial(DetectionPipeline, detection, topic=topic, model=model)
     return auditing.Recompute(
-        lambda partition: make(partition=partition), settings.input, make().model_version, all_models
+        lambda partition, born: make(partition=partition, born=born),
+        settings.input,
+        make().model_version,
+        all_models,
     )
 
 

@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -98,6 +99,14 @@ class AutoencoderDetector(AnomalyDetector):
 
     def train(self, vectors: Floats) -> None:
         self._network = self._fit(vectors)
+
+    def warm(self, vectors: Floats) -> None:
+        config, width = self._config, vectors.shape[1]
+        widths = (width, config.hidden, config.bottleneck, config.hidden, width)
+        weights = [np.zeros((inputs, outputs)) for inputs, outputs in pairwise(widths)]
+        self._network = {"center": np.zeros(width), "spread": np.ones(width)}
+        self._network |= dict(zip(_WEIGHTS, weights, strict=True))
+        self._network |= dict(zip(_BIASES, map(np.zeros, widths[1:]), strict=True))
 
     def _fit(self, vectors: Floats) -> dict[str, Array]:
         from sklearn.exceptions import ConvergenceWarning

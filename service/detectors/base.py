@@ -49,6 +49,10 @@ class AnomalyDetector(ABC):
     def train(self, vectors: Floats) -> None:
         """Fit on the vectors (n, VECTOR_WIDTH) of past points, all finite, oldest first."""
 
+    def warm(self, vectors: Floats) -> None:
+        """Be trained in any way at all, but soon: to have the kernels of scoring compiled."""
+        self.train(vectors)
+
     @abstractmethod
     def score(self, batch: FeatureBatch) -> Floats:
         """Oddness (n,) of the points; NaN where the point has no history. Changes nothing."""

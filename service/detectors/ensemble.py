@@ -117,6 +117,10 @@ class EnsembleDetector(AnomalyDetector):
         for detector in self.detectors:
             detector.train(vectors)
 
+    def warm(self, vectors: Floats) -> None:
+        for detector in self.detectors:
+            detector.warm(vectors)
+
     def members(self, batch: FeatureBatch) -> Floats:
         """Surprises (n, detectors) of the batch, which is then learned; NaN = takes no part."""
         return self._calibration.advance(np.stack([run(detector, batch) for detector in self.detectors]))

@@ -121,6 +121,10 @@ class IsolationForestDetector(AnomalyDetector):
     def train(self, vectors: Floats) -> None:
         self._forest = self._fit(vectors)
 
+    def warm(self, vectors: Floats) -> None:  # noqa: ARG002 - one tree of one cut will do
+        dimension, cut = np.zeros((1, 1), np.int8), np.zeros((1, 1))
+        self._forest = DenseForest.restored(dimension, cut, np.ones((1, 2)), np.ones(1))
+
     def _fit(self, vectors: Floats) -> DenseForest:
         from sklearn.ensemble import IsolationForest  # takes a second to import; few commands fit
 

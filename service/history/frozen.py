@@ -7,6 +7,7 @@ overwritten by another snapshot is found before anything of it is used. Nothing 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -27,14 +28,26 @@ class BrokenError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A manifest and its chunks, in their order."""
+    """The chunks of some arrays in their order, and what a manifest will say of them."""
 
-    manifest: bytes
     chunks: Sequence[memoryview]
+    parts: list[tuple[str, str, list[int], int]]  # name, type, shape, chunks
+    digests: list[str]
+
+    def manifest(self, about: Mapping[str, Any]) -> bytes:
+        """What makes a snapshot of the chunks, with a digest of itself in front; carries `about`."""
+        document = {
+            "format": FORMAT,
+            "about": dict(about),
+            "arrays": self.parts,
+            "digests": self.digests,
+        }
+        body = json.dumps(document, separators=(",", ":")).encode()
+        return _digest(body).encode() + body
 
 
-def freeze(arrays: Mapping[str, Array], about: Mapping[str, Any], chunk_bytes: int) -> Frozen:
-    """Chunks of at most so many bytes, and a manifest that carries `about`; the arrays are not copied.
+def freeze(arrays: Mapping[str, Array], chunk_bytes: int) -> Frozen:
+    """Chunks of at most so many bytes; the arrays are not copied.
 
     Raises:
         ValueError: an array holds something else than numbers.
@@ -46,25 +59,13 @@ def freeze(arrays: Mapping[str, Array], about: Mapping[str, Any], chunk_bytes: i
             raise ValueError(f"{name}: {array.dtype} are no numbers")
         body = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         cut = [body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes)]
-        parts.append([name, array.dtype.str, list(array.shape), len(cut)])
+        parts.append((name, array.dtype.str, list(array.shape), len(cut)))
         chunks += cut
-    manifest = {
-        "format": FORMAT,
-        "about": dict(about),
-        "arrays": parts,
-        "digests": [_digest(c) for c in chunks],
-    }
-    body_of = json.dumps(manifest, separators=(",", ":")).encode()
-    return Frozen(_sealed(body_of), chunks)
+    return Frozen(chunks, parts, [_digest(chunk) for chunk in chunks])
 
 
 def _digest(body: bytes | memoryview) -> str:
     return blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
-
-
-def _sealed(body: bytes) -> bytes:
-    """The manifest with a digest of itself in front."""
-    return _digest(body).encode() + body
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,20 @@ class Manifest:
             raise BrokenError("the manifest does not match its digest")
         document = json.loads(body)
         if document["format"] != FORMAT:
-            raise BrokenError(f"the snapshot is of format {document['format']}, this program reads {FORMAT}")
+            raise BrokenError(f"the manifest is of format {document['format']}, this program reads {FORMAT}")
         arrays = [(name, kind, tuple(shape), chunks) for name, kind, shape, chunks in document["arrays"]]
         return cls(document["about"], arrays, document["digests"])
 
     def fits(self, number: int, chunk: bytes) -> bool:
         """Whether this is chunk `number`."""
         return number < len(self.digests) and _digest(chunk) == self.digests[number]
+
+    def chunk_sizes(self, chunk_bytes: int) -> Iterator[int]:
+        """The bytes of each chunk, for the most that `freeze` was given."""
+        for _, kind, shape, count in self.arrays:
+            size = np.dtype(kind).itemsize * math.prod(shape)
+            for number in range(count):
+                yield min(chunk_bytes, size - number * chunk_bytes)
 
     def thaw(self, chunks: Sequence[bytes]) -> dict[str, Array]:
         """The arrays, each with memory of its own.

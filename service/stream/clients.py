@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from service.errors import ConfigurationError
-from service.stream.config import KafkaConfig, Properties, StreamConfig, merged
+from service.stream.config import KafkaConfig, Properties, merged
 
 # Dead letters carry the original record, however large its topic lets it be.
 MOST_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -17,7 +17,7 @@ MOST_MESSAGE_BYTES = 16 * 1024 * 1024
 ErrorCallback = Callable[[KafkaError], None]
 
 
-def consumer_properties(kafka: KafkaConfig, stream: StreamConfig, worker_id: str) -> dict[str, Any]:
+def consumer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
     """The properties of the loop's consumer."""
     ours: Properties = {
         "group.id": kafka.group_id,
@@ -31,11 +31,12 @@ def consumer_properties(kafka: KafkaConfig, stream: StreamConfig, worker_id: str
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
         "allow.auto.create.topics": False,
+        # Where to read from is always said; a log that does not reach there must never be read from 0.
+        "auto.offset.reset": "error",
     }
     defaults: Properties = {
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 1_500,
-        "auto.offset.reset": stream.start_from,
         # At the default of 1,000 a full queue holds fetching for a second: a quarter of the speed.
         "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 20_000,
@@ -74,6 +75,18 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
     return merged(defaults, kafka.connection(), kafka.producer, ours)
 
 
+def snapshot_producer_properties(kafka: KafkaConfig) -> dict[str, Any]:
+    """The properties of the producer of snapshots: large records, now and then."""
+    ours: Properties = {"enable.idempotence": True}
+    defaults: Properties = {
+        "compression.type": "lz4",
+        "linger.ms": 5,
+        "message.timeout.ms": 60_000,
+        "queue.buffering.max.kbytes": 65_536,
+    }
+    return merged(defaults, kafka.connection(), kafka.producer, ours)
+
+
 # librdkafka would write to stderr by itself. What of it people need to hear, `ClusterState` says once; the
 # rest is there at log level debug.
 CLIENT_LOG = logging.getLogger("librdkafka")
@@ -95,12 +108,14 @@ def made(kind: Callable[..., Client], properties: Mapping[str, Any]) -> Client:
         raise ConfigurationError([f"kafka: {error.args[0].str()}"]) from None
 
 
-def make_consumer(
-    kafka: KafkaConfig, stream: StreamConfig, worker_id: str, on_error: ErrorCallback
-) -> Consumer:
-    properties = consumer_properties(kafka, stream, worker_id)
+def make_consumer(kafka: KafkaConfig, worker_id: str, on_error: ErrorCallback) -> Consumer:
+    properties = consumer_properties(kafka, worker_id)
     return made(Consumer, {**properties, "error_cb": on_error})
 
 
 def make_producer(kafka: KafkaConfig, worker_id: str, on_error: ErrorCallback) -> Producer:
     return made(Producer, {**producer_properties(kafka, worker_id), "error_cb": on_error})
+
+
+def make_snapshot_producer(kafka: KafkaConfig) -> Producer:
+    return made(Producer, snapshot_producer_properties(kafka))

@@ -49,6 +49,7 @@ FIXED_PROPERTIES = frozenset(
         "auto.commit.enable",
         "enable.auto.offset.store",
         "isolation.level",
+        "auto.offset.reset",
         "allow.auto.create.topics",
         "transactional.id",
         "enable.idempotence",

@@ -43,14 +43,13 @@ def spans_of(kafka: KafkaConfig, topic: str, *, unfinished: bool = False) -> dic
     Raises:
         AnomalydError: the topic is missing, or no broker answers.
     """
-    consumer = _reader(kafka, "read_uncommitted" if unfinished else "read_committed")
+    consumer = reader_of(kafka, "read_uncommitted" if unfinished else "read_committed")
     try:
         described = consumer.list_topics(topic, timeout=_ASK_S).topics[topic]
         if described.error is not None:
             raise KafkaException(described.error)
-        return {
-            number: _span(consumer, TopicPartition(topic, number)) for number in sorted(described.partitions)
-        }
+        partitions = sorted(described.partitions)
+        return {number: span_of(consumer, TopicPartition(topic, number)) for number in partitions}
     except KafkaException as error:
         raise _unreadable(topic, error) from error
     finally:
@@ -63,7 +62,7 @@ def committed_offsets(kafka: KafkaConfig, topic: str) -> dict[int, int]:
     Raises:
         AnomalydError: the topic is missing, or no broker answers.
     """
-    consumer = _reader(kafka, "read_committed", kafka.group_id)  # asked about, never joined
+    consumer = reader_of(kafka, "read_committed", kafka.group_id)  # asked about, never joined
     try:
         described = consumer.list_topics(topic, timeout=_ASK_S).topics[topic]
         if described.error is not None:
@@ -82,7 +81,7 @@ def offsets_at(kafka: KafkaConfig, topic: str, partitions: Collection[int], time
     Raises:
         AnomalydError: no broker answers.
     """
-    consumer = _reader(kafka, "read_committed")
+    consumer = reader_of(kafka, "read_committed")
     try:
         times = [TopicPartition(topic, number, time_ms) for number in partitions]
         return {tp.partition: tp.offset for tp in consumer.offsets_for_times(times, timeout=_ASK_S)}
@@ -100,16 +99,27 @@ def read_spans(kafka: KafkaConfig, topic: str, spans: Mapping[int, Span]) -> Ite
     Raises:
         AnomalydError: no record came for half a minute before the end.
     """
-    consumer = _reader(kafka, "read_committed")
+    consumer = reader_of(kafka)
     try:
-        yield from _until_end(consumer, topic, spans)
-    except KafkaException as error:
-        raise _unreadable(topic, error) from error
+        yield from read_with(consumer, topic, spans)
     finally:
         consumer.close()
 
 
-def _reader(kafka: KafkaConfig, isolation: str, group: str | None = None) -> Consumer:
+def read_with(consumer: Consumer, topic: str, spans: Mapping[int, Span]) -> Iterator[list[Message]]:
+    """`read_spans` with a consumer of `reader_of` that is there already; what it was assigned, it is no more.
+
+    Raises:
+        AnomalydError: no record came for half a minute before the end.
+    """
+    try:
+        yield from _until_end(consumer, topic, spans)
+    except KafkaException as error:
+        raise _unreadable(topic, error) from error
+
+
+def reader_of(kafka: KafkaConfig, isolation: str = "read_committed", group: str | None = None) -> Consumer:
+    """A consumer that is of no group; `group` is one to ask about."""
     ours: Properties = {
         "group.id": group or f"anomalyd-reading-{uuid.uuid4().hex}",
         "enable.auto.commit": False,
@@ -117,6 +127,8 @@ def _reader(kafka: KafkaConfig, isolation: str, group: str | None = None) -> Con
         "enable.partition.eof": False,
         "auto.offset.reset": "earliest",  # where retention was quicker than we are
         "fetch.queue.backoff.ms": 5,
+        # A fetch that waits at a log's end holds up the next one, of another place, by as long.
+        "fetch.wait.max.ms": 5,
         "allow.auto.create.topics": False,
     }
     return made(Consumer, merged(kafka.connection(), ours))
@@ -126,7 +138,7 @@ def _unreadable(topic: str, error: KafkaException) -> AnomalydError:
     return AnomalydError(f"topic {topic!r} cannot be read: {error.args[0].str()}")
 
 
-def _span(consumer: Consumer, partition: TopicPartition) -> Span:
+def span_of(consumer: Consumer, partition: TopicPartition) -> Span:
     """What a partition holds, asked again while it changes its leader."""
     tries = _PATIENCE
     while True:
@@ -147,8 +159,11 @@ def _until_end(consumer: Consumer, topic: str, spans: Mapping[int, Span]) -> Ite
         [TopicPartition(topic, number, spans[number].start or OFFSET_BEGINNING) for number in ends]
     )
     idle = 0
+    positions = [TopicPartition(topic, number, spans[number].start) for number in ends]
     while ends:
-        messages = consumer.consume(10_000, _POLL_S)
+        # No more than can still come: a full batch is handed out at once.
+        left = sum(ends[at.partition] - max(at.offset, spans[at.partition].start) for at in positions)
+        messages = consumer.consume(min(max(left, 1), 10_000), _POLL_S)
         idle = 0 if messages else idle + 1
         for message in messages:
             if (error := message.error()) is not None:
@@ -158,9 +173,11 @@ def _until_end(consumer: Consumer, topic: str, spans: Mapping[int, Span]) -> Ite
         if wanted:
             yield wanted
         # The last offsets of a transactional topic are markers that no reader gets: the position tells.
-        for reached in consumer.position([TopicPartition(topic, number) for number in ends]):
+        positions = consumer.position([TopicPartition(topic, number) for number in ends])
+        for reached in positions:
             if reached.offset >= ends[reached.partition]:
                 del ends[reached.partition]
+        positions = [reached for reached in positions if reached.partition in ends]
         if idle > _PATIENCE:
             raise AnomalydError(
                 f"topic {topic!r}: no more records, {len(ends)} partitions short of their end"

@@ -1,27 +1,17 @@
 """The detection loop: poll, decode, score, publish and commit in one transaction, partition by partition.
 
 No transaction is ever open across `consume()`; the rebalance callbacks run only inside it, so they never
-meet one.
+meet one. There is one way to a partition's state, whether it is new to us or a transaction was undone:
+it is paused, restored beside the loop, and goes on at the group's offset.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, cast
 
-import numpy as np
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from service.clock import Clock
 from service.errors import AnomalydError
@@ -32,12 +22,18 @@ from service.stream.cluster import ClusterState
 from service.stream.config import StreamConfig
 from service.stream.crash_points import here
 from service.stream.output import Output, Publish, Publisher, Route
+from service.stream.records import by_partition, records_of
+from service.stream.restoring import Request, Restorer
+from service.stream.snapshots.taking import SnapshotTaker
+from service.stream.snapshots.writer import SnapshotWriter
 from service.stream.tally import Tally
-from service.stream.transaction import Headers, TransactionAborted, Transactions
+from service.stream.transaction import TransactionAborted, Transactions
 from service.wire.limits import InputLimits
-from service.wire.reader import RecordBatch, read
+from service.wire.reader import read
 
 _IDLE_S = 0.1  # how long one turn waits for a first record
+_RESTORING_S = 0.005  # the same while partitions are being restored
+_ON_REVOKE_S = 2.0  # for the snapshots of partitions that leave: whoever gets them has less to replay
 _OBSERVE_EVERY_S = 2.0
 _PROBE_EVERY_S = 1.0
 _STALLED_AFTER_S = 60.0
@@ -53,12 +49,13 @@ class Stopped(Exception):  # noqa: N818 - not a failure: asked to stop, and done
 
 
 @dataclass(slots=True)
-class _Partition:
-    """One assigned partition: its pipeline, the next offset to take, and where the group stands."""
+class _Live:
+    """A restored partition: its pipeline, the next offset to take, and where the group stands."""
 
     pipeline: DetectionPipeline
-    next_offset: int = -1
-    committed: int = -1
+    next_offset: int
+    committed: int
+    deciding_s: float = 0.0  # since the last commit
 
 
 class StreamRuntime:
@@ -69,7 +66,9 @@ class StreamRuntime:
         *,
         consumer: Consumer,
         transactions: Transactions,
-        make_pipeline: Callable[[int], DetectionPipeline],
+        restorer: Restorer,
+        snapshots: SnapshotTaker,
+        writer: SnapshotWriter,
         route: Route,
         publish: Publish,
         config: StreamConfig,
@@ -81,7 +80,7 @@ class StreamRuntime:
     ) -> None:
         self._consumer = consumer
         self._transactions = transactions
-        self._make_pipeline = make_pipeline
+        self._restorer, self._snapshots, self._writer = restorer, snapshots, writer
         self._topic = route.data_points
         self._publisher = Publisher(route, publish)
         self._config = config
@@ -91,10 +90,10 @@ class StreamRuntime:
         self._tally = Tally(metrics)
         self._clock = clock
         self._log = log
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, _Live] = {}
+        self._restoring: dict[int, Request] = {}
         self._assigned = False
         self._losses_seen = 0
-        self._moved: set[int] = set()  # partitions that left during this poll
         self._batch_s = 0.0  # how long the last batch took, from decoding to commit
         self._last_turn = clock.monotonic()
         self._next_observation = self._next_probe = 0.0
@@ -108,8 +107,8 @@ class StreamRuntime:
 
     @property
     def ready(self) -> bool:
-        """The group has given out partitions (perhaps none to us) and the cluster answers."""
-        return self._assigned and self._cluster.up
+        """The group has given out partitions (perhaps none to us), they are restored, the cluster answers."""
+        return self._assigned and not self._restoring and self._cluster.up
 
     def still_turning(self) -> None:
         """A long wait inside a turn reports that it goes on."""
@@ -125,6 +124,7 @@ class StreamRuntime:
             Stopped: `stop` was set and the cluster did not answer in time.
         """
         try:
+            self._restorer.start()
             self._transactions.renew()
             self._consumer.subscribe(
                 [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -135,11 +135,14 @@ class StreamRuntime:
             raise AnomalydError(f"Kafka: {error.args[0].str()} ({error.args[0].name()})") from error
         finally:
             self._assigned = False
+            self._restorer.close()
             self._consumer.close()
 
     def turn(self) -> None:
-        """One turn: 1. poll 2. decode and score 3. publish and commit 4. observe."""
+        """One turn: 1. take up what is restored 2. poll 3. decode, score 4. publish and commit 5. observe."""
         self.still_turning()
+        if self._restoring:
+            self._take_up()
         if messages := self._poll():
             began = self._clock.monotonic()
             output = self._process(messages)
@@ -155,15 +158,10 @@ class StreamRuntime:
         The first record is waited for. It then waits for others at most as long as the last batch took: that
         halves the number of transactions where records trickle, and costs none of them more than it saves.
         """
-        self._moved.clear()
-        messages = self._consumer.consume(1, _IDLE_S)
+        messages = self._consumer.consume(1, _RESTORING_S if self._restoring else _IDLE_S)
         if messages and self._config.max_batch_records > 1:
             wait_s = min(self._config.max_wait, self._batch_s)
             messages += self._consumer.consume(self._config.max_batch_records - 1, wait_s)
-        if self._moved:  # what was polled before its partition went and came back is polled again
-            # An error of the whole consumer says partition 0; a fatal one, dropped, would leave us idle.
-            messages = [m for m in messages if m.error() is not None or m.partition() not in self._moved]
-            self._go_back([number for number in self._moved if number in self._partitions])
         return messages
 
     def _process(self, messages: Sequence[Message]) -> Output:
@@ -171,13 +169,11 @@ class StreamRuntime:
             for error in errors:
                 self._judge(error)
             messages = [message for message in messages if message.error() is None]
-        by_partition: dict[int, list[Message]] = {}
-        for number, run in groupby(messages, Message.partition):  # they come in runs
-            by_partition.setdefault(cast(int, number), []).extend(run)
         output = Output()
-        for number, records in by_partition.items():
+        for number, records in by_partition(messages).items():
             partition = self._partitions.get(number)
-            if partition is not None:  # otherwise it was revoked while the records were on their way
+            # Otherwise it was revoked while they were on their way, or is restored: they are read again then.
+            if partition is not None:
                 self._score(partition, number, records, output)
         return output
 
@@ -187,24 +183,24 @@ class StreamRuntime:
         elif error.fatal() or not error.retriable():
             raise KafkaException(error)
 
-    def _score(self, partition: _Partition, number: int, messages: Sequence[Message], output: Output) -> None:
+    def _score(self, partition: _Live, number: int, messages: Sequence[Message], output: Output) -> None:
         """Decode and score one partition's messages; outputs stand in input order."""
-        seconds = self._metrics.stage_seconds
+        seconds, clock = self._metrics.stage_seconds, self._clock
+        began = clock.monotonic()
         with seconds.labels("decode").time():
-            records = _records(messages, partition.next_offset)
+            records = records_of(messages, partition.next_offset)
             if not records.values:
                 return
             batch = read(records, self._limits)
-        if partition.committed < 0:
-            partition.committed = int(records.offset[0])
         partition.next_offset = int(records.offset[-1]) + 1
         output.oldest_ms = min(output.oldest_ms, int(records.time_ms.min()))
         pipeline = partition.pipeline
         with seconds.labels("score").time():
             steps = pipeline.score(batch)
+        partition.deciding_s += clock.monotonic() - began
         with seconds.labels("encode").time():
             outcomes = pipeline.publication.of(batch, steps)
-            model = pipeline.model_version.encode()
+            model = pipeline.lineage.encode()
             self._publisher.add(output, number, records, batch.others, outcomes, model)
         output.offsets.append(TopicPartition(self._topic, number, partition.next_offset))
 
@@ -218,7 +214,10 @@ class StreamRuntime:
                     self._start_over(output)
                     return
         for offset in output.offsets:
-            self._partitions[offset.partition].committed = offset.offset
+            partition = self._partitions[offset.partition]
+            records = offset.offset - partition.committed
+            self._snapshots.committed(offset.partition, records, partition.deciding_s)
+            partition.committed, partition.deciding_s = offset.offset, 0.0
         self._tally.committed(output, self._clock.now())
 
     def _try_commit(self, output: Output) -> TransactionAborted | None:
@@ -237,37 +236,48 @@ class StreamRuntime:
 
     def _still_at_start(self, output: Output) -> bool:
         """Whether the group's offsets stand where this batch begins: the same bytes may go out again."""
+        partitions = [TopicPartition(self._topic, offset.partition) for offset in output.offsets]
         return all(
             tp.offset < 0 or tp.offset == self._partitions[tp.partition].committed
-            for tp in self._committed([offset.partition for offset in output.offsets])
+            for tp in self._consumer.committed(partitions, timeout=_ASK_S)
         )
 
-    def _committed(self, numbers: Sequence[int]) -> list[TopicPartition]:
-        partitions = [TopicPartition(self._topic, number) for number in numbers]
-        return self._consumer.committed(partitions, timeout=_ASK_S)
-
     def _start_over(self, output: Output) -> None:
-        """Forget what the undone batch taught and go back to the committed offsets."""
+        """Forget what the undone batch taught and go back to where the group stands."""
         self._log.warning("reading again from the committed offsets")
-        self._go_back([offset.partition for offset in output.offsets])
+        numbers = [offset.partition for offset in output.offsets]
+        try:
+            self._consumer.pause([TopicPartition(self._topic, number) for number in numbers])
+        except KafkaException as error:
+            # No longer ours: the next poll says so, and whoever has it begins where the group stands.
+            self._log.warning("partitions are gone", partitions=numbers, error=str(error))
+        for number in numbers:
+            self._restore(number)
 
-    def _go_back(self, numbers: Sequence[int]) -> None:
-        """Begin anew, with nothing learned, where the group stands."""
-        for committed in self._committed(numbers) if numbers else []:
-            if committed.offset < 0:  # the group has none yet: where we began, wherever that was
-                began = self._partitions[committed.partition].committed
-                committed.offset = began if began >= 0 else self._first_offset
-            self._partitions[committed.partition] = _Partition(self._make_pipeline(committed.partition))
+    # Restoring.
+
+    def _restore(self, number: int) -> None:
+        """Have the partition restored, dropping what is there of it."""
+        self._drop(number)
+        self._restoring[number] = request = Request(number)
+        self._restorer.ask(request)
+
+    def _take_up(self) -> None:
+        """Let restored partitions go on at the group's offset."""
+        for restored in self._restorer.done():
+            number = restored.request.partition
+            if self._restoring.get(number) is not restored.request:
+                continue  # it left, or left and came back, meanwhile
+            at = TopicPartition(self._topic, number, restored.offset)
             try:
-                self._consumer.seek(committed)
+                self._consumer.seek(at)
+                self._consumer.resume([at])
             except KafkaException as error:
-                # No longer ours: the next poll says so, and whoever has it begins where the group stands.
-                self._log.warning("partition is gone", partition=committed.partition, error=str(error))
-
-    @property
-    def _first_offset(self) -> int:
-        """Where a group without committed offsets begins."""
-        return OFFSET_BEGINNING if self._config.start_from == "earliest" else OFFSET_END
+                self._log.warning("partition is gone", partition=number, error=str(error))
+                continue
+            del self._restoring[number]
+            self._partitions[number] = _Live(restored.pipeline, restored.offset, restored.offset)
+            self._snapshots.begin(restored.about, restored.offset)
 
     # Observing.
 
@@ -277,16 +287,25 @@ class StreamRuntime:
         if not self._cluster.up and now >= self._next_probe:
             self._next_probe = now + _PROBE_EVERY_S
             self._probe()
+        if (due := self._snapshots.due()) is not None:
+            self._take_snapshot(due)
         if now >= self._next_observation:
             self._next_observation = now + _OBSERVE_EVERY_S
             self._tally.sizes({number: p.pipeline for number, p in self._partitions.items()})
             self._tally.lag(self._lag())
+            self._snapshots.show_ages()
+
+    def _take_snapshot(self, number: int) -> None:
+        """Between two batches what is committed is all that the state knows."""
+        partition = self._partitions[number]
+        with self._metrics.stage_seconds.labels("snapshot").time():
+            self._snapshots.take(number, partition.pipeline, partition.committed)
 
     def _lag(self) -> dict[int, int]:
         lag = {}
         for number, partition in self._partitions.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), cached=True)
-            if high >= 0 and partition.next_offset >= 0:
+            if high >= 0:
                 lag[number] = max(high - partition.next_offset, 0)
         return lag
 
@@ -299,53 +318,36 @@ class StreamRuntime:
 
     # Rebalances; called by the client from inside `consume()` and `close()`.
 
-    def _on_assign(self, _: Consumer, assigned: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        # Where to begin only the restore will say: until then nothing is fetched.
+        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in assigned])
+        consumer.pause(assigned)
         for tp in assigned:
-            self._partitions[tp.partition] = _Partition(self._make_pipeline(tp.partition))
+            self._restore(tp.partition)
         here("in-assign")
         self._assigned = True
         self._cluster.back()
         self._log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
 
     def _on_revoke(self, _: Consumer, revoked: list[TopicPartition]) -> None:
-        self._drop(revoked)
+        live = [tp.partition for tp in revoked if tp.partition in self._partitions]
+        for number in live:
+            self._take_snapshot(number)
+        self._writer.wait(_ON_REVOKE_S)
+        for tp in revoked:
+            self._drop(tp.partition)
         self._log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
 
     def _on_lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
         self._assigned = False  # not ready before the group gives out partitions again
-        self._drop(lost)
+        for tp in lost:
+            self._drop(tp.partition)
         self._log.warning("partitions lost", partitions=sorted(tp.partition for tp in lost))
 
-    def _drop(self, partitions: Sequence[TopicPartition]) -> None:
-        self._moved.update(tp.partition for tp in partitions)
-        self._tally.dropped([tp.partition for tp in partitions])
-        for tp in partitions:
-            self._partitions.pop(tp.partition, None)
-
-
-class _Keys(Sequence[bytes | None]):
-    """The keys of messages, of which hardly any is ever asked for."""
-
-    def __init__(self, messages: Sequence[Message]) -> None:
-        self._messages = messages
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self._messages[i].key()
-
-
-def _records(messages: Sequence[Message], first_offset: int) -> RecordBatch:
-    """The messages from an offset on, as the reader takes them."""
-    offsets = [message.offset() for message in messages]
-    if cast(int, offsets[0]) < first_offset:
-        messages = [message for message in messages if cast(int, message.offset()) >= first_offset]
-        offsets = [message.offset() for message in messages]
-    return RecordBatch(
-        values=[message.value() for message in messages],
-        keys=_Keys(messages),
-        headers=[cast(Headers | None, message.headers()) for message in messages],
-        offset=np.array(offsets, np.int64),
-        time_ms=np.array([message.timestamp()[1] for message in messages], np.int64),
-    )
+    def _drop(self, number: int) -> None:
+        """Nothing of the partition is ours any more."""
+        if (request := self._restoring.pop(number, None)) is not None:
+            request.cancelled = True
+        self._partitions.pop(number, None)
+        self._snapshots.drop(number)
+        self._tally.dropped([number])

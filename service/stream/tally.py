@@ -38,6 +38,8 @@ class Tally:
             metrics.incidents.labels(change)
         for outcome in ("committed", "aborted"):
             metrics.transactions.labels(outcome)
+        for outcome in ("written", "failed"):
+            metrics.snapshots.labels(outcome)
 
     def committed(self, output: Output, now: float) -> None:
         """A batch is visible since `now`, in epoch seconds."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     ResourceType,
 )
@@ -20,8 +21,14 @@ ROLES = ("data_points", "detection_results", "anomalies", "dead_letters", "snaps
 COMPACTED = frozenset({"snapshots", "deliveries"})
 
 
+_SNAPSHOT_SEGMENT_BYTES = 64 * 1024 * 1024
+
+
 def _config(role: str) -> dict[str, str]:
     config = {"cleanup.policy": "compact" if role in COMPACTED else "delete"}
+    if role == "snapshots":
+        # Snapshots replace each other every minute; what was replaced goes when its segment is full.
+        config |= {"segment.bytes": str(_SNAPSHOT_SEGMENT_BYTES), "min.cleanable.dirty.ratio": "0.2"}
     if role == "dead_letters":
         config["max.message.bytes"] = str(MOST_MESSAGE_BYTES)
     return config
@@ -62,14 +69,20 @@ def states(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) ->
 def create(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 30.0) -> list[str]:
     """Make the topics that are missing; their names. What is there already is left as it is.
 
+    Where the input is there, all get as many partitions; so do snapshots that had fewer.
+
     Raises:
         AnomalydError: the cluster refused one; the message says which and why.
     """
-    missing = [state for state in states(kafka, topics, timeout_s) if not state.partitions]
+    found = {state.role: state for state in states(kafka, topics, timeout_s)}
+    missing = [state for state in found.values() if not state.partitions]
+    partitions = found["data_points"].partitions or topics.partitions
+    if 0 < found["snapshots"].partitions < partitions:
+        _grow(kafka, found["snapshots"].name, partitions, timeout_s)
     wanted = [
         NewTopic(
             state.name,
-            num_partitions=1 if state.role == "deliveries" else topics.partitions,
+            num_partitions=1 if state.role == "deliveries" else partitions,
             replication_factor=topics.replication_factor,
             config=_config(state.role),
         )
@@ -89,11 +102,21 @@ def create(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 30.0) ->
     return made
 
 
+def _grow(kafka: KafkaConfig, topic: str, partitions: int, timeout_s: float) -> None:
+    admin = _admin(kafka)
+    try:
+        admin.create_partitions([NewPartitions(topic, partitions)], operation_timeout=timeout_s)[
+            topic
+        ].result(timeout_s)
+    except KafkaException as error:
+        raise AnomalydError(f"topic {topic!r} could not get partitions: {error.args[0].str()}") from error
+
+
 def verify(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) -> dict[str, int]:
     """Partitions of each topic by role.
 
     Raises:
-        TopicsMissingError: one is missing; the message names the command that makes it.
+        TopicsMissingError: one is missing or too small; the message names the command that mends it.
         AnomalydError: no broker answered in time.
     """
     found = states(kafka, topics, timeout_s)
@@ -102,7 +125,37 @@ def verify(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) ->
             f"topics missing on {kafka.bootstrap_servers}: {', '.join(missing)}; "
             "make them with: anomalyd topics create"
         )
-    return {state.role: state.partitions for state in found}
+    partitions = {state.role: state.partitions for state in found}
+    if partitions["snapshots"] < partitions["data_points"]:
+        raise TopicsMissingError(
+            f"topic {topics.name('snapshots')!r} has {partitions['snapshots']} partitions, the input "
+            f"{partitions['data_points']}; add them with: anomalyd topics create"
+        )
+    return partitions
+
+
+@dataclass(frozen=True, slots=True)
+class TopicIdentity:
+    """Tells a topic from one of the same name that was made after it was deleted."""
+
+    id: str
+    partitions: int
+
+
+def identity(kafka: KafkaConfig, topic: str, timeout_s: float = 10.0) -> TopicIdentity:
+    """Which topic this name is now.
+
+    Raises:
+        AnomalydError: the topic is missing, or the cluster does not say.
+    """
+    admin = _admin(kafka)
+    try:
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
+        found = described[topic].result(timeout_s)
+    except KafkaException as error:
+        raise AnomalydError(f"topic {topic!r} cannot be described: {error.args[0].str()}") from error
+    bits = (found.topic_id.get_most_significant_bits(), found.topic_id.get_least_significant_bits())
+    return TopicIdentity("".join(f"{part & 0xFFFFFFFFFFFFFFFF:016x}" for part in bits), len(found.partitions))
 
 
 def largest_message_bytes(kafka: KafkaConfig, topic: str, timeout_s: float = 10.0) -> int:

@@ -15,10 +15,11 @@ from confluent_kafka.admin import AdminClient
 from service.commands.audit import recomputing
 from service.errors import AnomalydError
 from service.pipeline import DetectionPipeline
-from service.stream.auditing.audit import Scope, audit, records_of
+from service.stream.auditing.audit import Scope, audit
 from service.stream.auditing.findings import Kind, Report
 from service.stream.output import Output, Publisher, Route
 from service.stream.reading import read_spans, spans_of
+from service.stream.records import records_of
 from service.stream.transaction import OutputMessage
 from service.wire.reader import read
 from tests.commands.command_line import Command
@@ -43,7 +44,9 @@ def _answers(setup: Setup, first: int = 0) -> Messages:
     route = Route.of(names, dict.fromkeys(names, settings.topics.partitions), 1 << 20)
     publisher, output = Publisher(route, "all"), Output()
     pipelines = {
-        number: DetectionPipeline(settings.detection, topic=names["data_points"], partition=number)
+        number: DetectionPipeline(
+            settings.detection, topic=names["data_points"], partition=number, born=first
+        )
         for number in range(settings.topics.partitions)
     }
     topic = names["data_points"]
@@ -54,7 +57,7 @@ def _answers(setup: Setup, first: int = 0) -> Messages:
                 records = records_of(mine)
                 batch = read(records, settings.input)
                 outcomes = pipeline.process_read(batch)
-                model = pipeline.model_version.encode()
+                model = pipeline.lineage.encode()
                 publisher.add(output, number, records, batch.others, outcomes, model)
     return output.messages
 

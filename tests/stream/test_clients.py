@@ -17,7 +17,7 @@ from service.stream.clients import (
     make_producer,
     producer_properties,
 )
-from service.stream.config import KafkaConfig, StreamConfig
+from service.stream.config import KafkaConfig
 from service.stream.feeding import PointProducer
 
 NOWHERE = "127.0.0.1:1"
@@ -28,7 +28,7 @@ def ignore(_: object) -> None:
 
 
 def consumer(**kafka: Any) -> dict[str, Any]:
-    return consumer_properties(KafkaConfig(**kafka), StreamConfig(), "worker-1")
+    return consumer_properties(KafkaConfig(**kafka), "worker-1")
 
 
 def producer(**kafka: Any) -> dict[str, Any]:
@@ -96,14 +96,13 @@ def test_properties_for_all_clients_yield_to_those_for_one_kind() -> None:
     )
 
 
-def test_where_to_begin_is_a_setting() -> None:
-    properties = consumer_properties(KafkaConfig(), StreamConfig(start_from="latest"), "w")
-    assert properties["auto.offset.reset"] == "latest"
+def test_a_log_that_does_not_reach_back_is_an_error_and_no_new_beginning() -> None:
+    assert consumer()["auto.offset.reset"] == "error"
 
 
 def test_librdkafka_takes_all_of_them() -> None:
     kafka = KafkaConfig(bootstrap_servers=NOWHERE)
-    make_consumer(kafka, StreamConfig(), "w", ignore).close()
+    make_consumer(kafka, "w", ignore).close()
     make_producer(kafka, "w", ignore)
 
 
@@ -124,7 +123,7 @@ def test_a_property_that_librdkafka_does_not_take_is_a_mistake_of_the_configurat
 ) -> None:
     kafka = KafkaConfig(bootstrap_servers=NOWHERE, properties=properties)
     for make in (
-        lambda: make_consumer(kafka, StreamConfig(), "w", ignore),
+        lambda: make_consumer(kafka, "w", ignore),
         lambda: make_producer(kafka, "w", ignore),
         lambda: PointProducer(kafka, "topic"),
     ):

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.stream.clients import consumer_properties, producer_properties
-from service.stream.config import FIXED_PROPERTIES, KafkaConfig, StreamConfig, TopicsConfig, merged
+from service.stream.config import FIXED_PROPERTIES, KafkaConfig, TopicsConfig, merged
 
 # librdkafka knows these by a second name.
 ALIASES = {
@@ -35,9 +35,9 @@ def test_a_refused_property_is_refused_by_its_second_name_too() -> None:
 
 def test_what_the_service_sets_for_the_guarantees_is_exactly_what_is_refused() -> None:
     kafka = KafkaConfig()
-    free = {"session.timeout.ms", "heartbeat.interval.ms", "auto.offset.reset", "statistics.interval.ms"}
+    free = {"session.timeout.ms", "heartbeat.interval.ms", "statistics.interval.ms"}
     free |= {"transaction.timeout.ms", "compression.type", "message.max.bytes", "delivery.report.only.error"}
-    ours = set(consumer_properties(kafka, StreamConfig(), "w")) | set(producer_properties(kafka, "w"))
+    ours = set(consumer_properties(kafka, "w")) | set(producer_properties(kafka, "w"))
     tuned = {name for name in ours if name.startswith(("fetch.", "queue", "linger", "batch.", "retry."))}
     assert ours - FIXED_PROPERTIES == free | tuned
 

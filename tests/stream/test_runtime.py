@@ -11,11 +11,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from service import logs
 from service.clock import ManualClock
 from service.metrics import Metrics
-from service.pipeline import DetectionPipeline
 from service.stream.cluster import ClusterState
 from service.stream.config import StreamConfig
 from service.stream.output import Route
+from service.stream.restoring import Request, Restored
 from service.stream.runtime import StreamRuntime
+from service.stream.snapshots.config import SnapshotsConfig
+from service.stream.snapshots.taking import SnapshotTaker
+from service.stream.snapshots.writer import SnapshotWriter
 from service.stream.transaction import Transactions
 from service.wire.limits import InputLimits
 
@@ -26,25 +29,46 @@ class LosingConsumer:
     def __init__(self) -> None:
         self.on_lost: Callable[[Any, list[TopicPartition]], None] = lambda *_: None
 
+    def incremental_assign(self, assigned: list[TopicPartition]) -> None:
+        pass
+
+    def pause(self, assigned: list[TopicPartition]) -> None:
+        pass
+
     def consume(self, _most: int, _timeout_s: float) -> list[Message]:
         self.on_lost(self, [TopicPartition("points", 0)])
         # As librdkafka hands out an error that is no partition's: it says 0.
         return [Message(partition=0, error=KafkaError(KafkaError._FATAL, "fenced"))]
 
 
+class NoRestorer:
+    """Never gets done."""
+
+    def ask(self, request: Request) -> None:
+        pass
+
+    def done(self) -> list[Restored]:
+        return []
+
+
 def test_a_fatal_error_ends_the_loop_though_its_partitions_left_in_the_same_poll() -> None:
-    consumer, metrics, log = LosingConsumer(), Metrics(), logs.logger("stream")
+    consumer, metrics, log, clock = LosingConsumer(), Metrics(), logs.logger("stream"), ManualClock()
+    writer = SnapshotWriter(
+        lambda: pytest.fail("no producer is needed"), "snapshots", metrics=metrics, clock=clock, log=log
+    )
     runtime = StreamRuntime(
         consumer=consumer,  # type: ignore[arg-type]
         transactions=Transactions(lambda: pytest.fail("no producer is needed"), lambda _: None),
-        make_pipeline=lambda _: DetectionPipeline(),
+        restorer=NoRestorer(),  # type: ignore[arg-type]
+        snapshots=SnapshotTaker(SnapshotsConfig(), writer, metrics, clock),
+        writer=writer,
         route=Route("points", "results", "anomalies", "letters", 1 << 20, frozenset()),
         publish="all",
         config=StreamConfig(max_batch_records=1),
         limits=InputLimits(),
         cluster=ClusterState(metrics, log),
         metrics=metrics,
-        clock=ManualClock(),
+        clock=clock,
         log=log,
     )
     runtime._on_assign(consumer, [TopicPartition("points", 0)])  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import msgspec
-import numpy as np
 from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
@@ -21,17 +20,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from service.errors import AnomalydError
-from service.pipeline import DetectionPipeline
 from service.stream.auditing.findings import Kind, Place, Report
 from service.stream.auditing.ledger import CHANGES, LETTER, OURS, RESULT, UNCHECKED, Ledger
-from service.stream.auditing.recomputation import Recomputation, fingerprint
+from service.stream.auditing.recomputation import Lineage, MakePipeline, Recomputation, fingerprint, model_of
 from service.stream.clients import made
 from service.stream.config import KafkaConfig, TopicsConfig
 from service.stream.output import Publish
 from service.stream.reading import Span, committed_offsets, offsets_at, read_spans, spans_of
+from service.stream.records import by_partition, records_of
 from service.stream.transaction import Headers
 from service.wire.limits import InputLimits
-from service.wire.reader import RecordBatch
 
 _ASK_S = 30.0
 
@@ -63,7 +61,7 @@ class Scope:
 class Recompute:
     """Run the input again: with what, and whether results of other models are compared, too."""
 
-    make_pipeline: Callable[[int], DetectionPipeline]
+    make_pipeline: MakePipeline
     limits: InputLimits
     model: str
     all_models: bool = False
@@ -111,7 +109,7 @@ class _Audit:
         self._report = Report(self._input, kafka.group_id)
         self._ledgers: dict[int, Ledger] = {}
         self._first: dict[tuple[str, int, int], int] = {}  # first input offset in an output partition
-        self._from: dict[int, int] = {}  # where the recomputation of a partition begins
+        self._from: dict[int, Lineage] = {}  # where the recomputation of a partition begins
         self._foreign = 0
         self._done = self._total = 0
 
@@ -210,7 +208,7 @@ class _Audit:
                 model = (headers.get("x-model") or b"?").decode(errors="replace")
                 self._report.models[model] += 1
                 ledger.first_of_model.setdefault(model, offset)
-                if model == ours or (self._recompute is not None and self._recompute.all_models):
+                if model_of(model) == ours or (self._recompute is not None and self._recompute.all_models):
                     marks |= OURS
                 change = self._change(value, message)
             elif "x-cut-from-bytes" in headers:
@@ -243,18 +241,15 @@ class _Audit:
     def _records(
         self, messages: Sequence[Message], recomputation: Recomputation | None, limits: Mapping[int, int]
     ) -> None:
-        by_partition: dict[int, list[Message]] = {}
-        for message in messages:
-            by_partition.setdefault(cast(int, message.partition()), []).append(message)
-        for number, mine in by_partition.items():
+        for number, mine in by_partition(messages).items():
             ledger = self._ledgers[number]
             for message in mine:
                 ledger.record(cast(int, message.offset()))
             if recomputation is not None and number in self._from:
-                first = self._from[number]
-                mine = [message for message in mine if cast(int, message.offset()) >= first]
+                lineage = self._from[number]
+                mine = [message for message in mine if cast(int, message.offset()) >= lineage.born]
                 if mine:
-                    recomputation.run(ledger, records_of(mine), limits[number])
+                    recomputation.run(ledger, records_of(mine), lineage, limits[number])
 
     # Judging.
 
@@ -264,25 +259,20 @@ class _Audit:
         if wanted is None:
             return None
         models = self._report.models
-        if models and wanted.model not in models and not wanted.all_models:
+        ours = {model for model in models if wanted.all_models or model_of(model) == wanted.model}
+        if models and not ours:
             raise AnomalydError(
                 f"nothing to compare with: these settings are model {wanted.model}, results name "
                 + ", ".join(f"{model} ({count:,})" for model, count in models.most_common(5))
             )
         for number, ledger in self._ledgers.items():
-            older = [at for model, at in ledger.first_of_model.items() if model != wanted.model]
-            first = 0
-            if not self._scope.from_earliest:
-                first = self._first_answer(number, ledger)
-            if not wanted.all_models and (mine := ledger.first_of_model.get(wanted.model)) is not None:
-                # A new model begins with nothing learned.
-                first = mine if older and min(older) < mine else first
-            if first >= began[number]:
-                self._from[number] = first
+            lineage = Lineage.newest({m: at for m, at in ledger.first_of_model.items() if m in ours})
+            if lineage.born >= began[number]:
+                self._from[number] = lineage
             elif ledger.stop > ledger.start:
                 self._report.notes.append(
                     f"partition {number} cannot be recomputed: it is looked at from offset {began[number]} "
-                    "on, and what came before is part of every result"
+                    f"on, and what came from offset {lineage.born} on is part of every result"
                 )
         if not self._from and any(ledger.stop > ledger.start for ledger in self._ledgers.values()):
             raise AnomalydError(f"cannot recompute: {self._report.notes[-1]}")
@@ -385,14 +375,3 @@ class _Audit:
         if len(report.models) > 1:
             named = ", ".join(f"{model} ({count:,})" for model, count in report.models.most_common())
             notes.append(f"results are of several models: {named}")
-
-
-def records_of(messages: Sequence[Message]) -> RecordBatch:
-    """Messages of one partition as the reader takes them."""
-    return RecordBatch(
-        values=[message.value() for message in messages],
-        keys=[message.key() for message in messages],
-        headers=[cast("Headers | None", message.headers()) for message in messages],
-        offset=np.array([message.offset() for message in messages], np.int64),
-        time_ms=np.array([message.timestamp()[1] for message in messages], np.int64),
-    )

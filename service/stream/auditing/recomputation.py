@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Self
 
 from service.pipeline import DetectionPipeline
 from service.publication import NO_RESULT, Outcomes
@@ -19,6 +20,31 @@ def fingerprint(key: bytes | None, value: bytes | None) -> int:
     return hash((key, value)) or 1
 
 
+MakePipeline = Callable[[int, int], DetectionPipeline]
+"""From a partition and the offset where its history begins."""
+
+
+def model_of(lineage: str) -> str:
+    """The model's name in the one of a lineage."""
+    return lineage.partition("@")[0]
+
+
+class Lineage(NamedTuple):
+    """A history that results name: it begins at `born`, and its first result is of `first`."""
+
+    born: int = 0
+    first: int = 0
+
+    @classmethod
+    def newest(cls, first_of: Mapping[str, int]) -> Self:
+        """The one that began to answer last, of the names of several and their first offsets."""
+        if not first_of:
+            return cls()
+        first, name = max((first, name) for name, first in first_of.items())
+        born = name.partition("@")[2]
+        return cls(int(born) if born.isdigit() else 0, first)
+
+
 class Recomputation:
     """Runs the records of every input partition through a pipeline of its own and compares.
 
@@ -28,7 +54,7 @@ class Recomputation:
 
     def __init__(
         self,
-        make_pipeline: Callable[[int], DetectionPipeline],
+        make_pipeline: MakePipeline,
         limits: InputLimits,
         publish: Publish,
         report: Report,
@@ -41,16 +67,18 @@ class Recomputation:
         self.expected: dict[tuple[str, int, int], bytes] = {}
         self.compared: dict[int, int] = {}
 
-    def run(self, ledger: Ledger, records: RecordBatch, due_below: int) -> None:
+    def run(self, ledger: Ledger, records: RecordBatch, lineage: Lineage, due_below: int) -> None:
         """Take the partition's next records in; from `due_below` on an answer may still come."""
         number = ledger.partition
         pipeline = self._pipelines.get(number)
         if pipeline is None:
-            pipeline = self._pipelines[number] = self._make_pipeline(number)
+            pipeline = self._pipelines[number] = self._make_pipeline(number, lineage.born)
             self.compared[number] = 0
         batch = read(records, self._limits)
         outcomes = pipeline.process_read(batch)
         for i, offset in enumerate(records.offset.tolist()):
+            if offset < lineage.first:
+                continue  # answered by the history before
             mark = ledger.marks[offset - ledger.start]
             invalid = isinstance(batch.others.get(i), InvalidRecord)
             if invalid:

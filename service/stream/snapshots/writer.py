@@ -1,0 +1,182 @@
+"""Writes snapshots beside the loop: chunks first, and when they stand, the manifest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import cast
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from service.clock import Clock
+from service.errors import AnomalydError
+from service.history.frozen import Frozen, freeze
+from service.history.table import Array
+from service.logs import Logger
+from service.metrics import Metrics
+from service.stream.crash_points import here
+from service.stream.snapshots.cache import SnapshotCache
+from service.stream.snapshots.form import CHUNK_BYTES, NONE, POINTER, About
+
+_PATIENCE_S = 60.0  # for the cluster to take one
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The newest snapshot of a partition: its generation, and where its manifest stands."""
+
+    generation: int = 0
+    manifest_at: int = NONE
+    seconds: float = 0.0  # that it took
+
+
+class SnapshotWriter:
+    """One thread and one producer; a snapshot that fails is a warning, for the one before it still holds."""
+
+    def __init__(
+        self,
+        make_producer: Callable[[], Producer],
+        topic: str,
+        *,
+        metrics: Metrics,
+        clock: Clock,
+        log: Logger,
+        cache: SnapshotCache | None = None,
+    ) -> None:
+        self._make_producer = make_producer
+        self._producer: Producer | None = None
+        self._topic = topic
+        self._cache = cache
+        self._metrics, self._clock, self._log = metrics, clock, log
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
+        self._pending: set[Future[Written | None]] = set()
+        self._lock = threading.Lock()
+        self._newest: dict[int, Written] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is being written."""
+        with self._lock:
+            return bool(self._pending)
+
+    def go_on_from(self, partition: int, newest: Written) -> None:
+        """The partition's next snapshot comes after this one."""
+        self._newest[partition] = newest
+
+    def seconds(self, partition: int) -> float:
+        """How long the partition's newest snapshot took to write; 0 if that is not known."""
+        return self._newest.get(partition, Written()).seconds
+
+    def write(self, about: About, arrays: Mapping[str, Array]) -> Future[Written | None]:
+        """Write a snapshot soon; `None` if it failed. The arrays are no longer the caller's.
+
+        Generation and place of `about` are filled in; a generation of 0 stays one.
+        """
+        future = self._thread.submit(self._write, about, arrays)
+        with self._lock:
+            self._pending.add(future)
+        future.add_done_callback(self._done)
+        return future
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until all is written that was to be; false if it takes longer."""
+        with self._lock:
+            pending = list(self._pending)
+        return not wait(pending, timeout_s).not_done
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _done(self, future: Future[Written | None]) -> None:
+        with self._lock:
+            self._pending.discard(future)
+
+    def _write(self, about: About, arrays: Mapping[str, Array]) -> Written | None:
+        began = self._clock.monotonic()
+        try:
+            if self._producer is None:
+                self._producer = self._make_producer()
+            before = self._newest.get(about.partition, Written())
+            generation = 0 if about.is_birth else before.generation + 1
+            about = replace(about, generation=generation, previous=before.manifest_at)
+            frozen = freeze(arrays, CHUNK_BYTES)
+            written = write(self._producer, self._topic, about, frozen)
+        except (KafkaException, AnomalydError) as error:
+            self._producer = None  # what it still holds must not come later
+            self._metrics.snapshots.labels("failed").inc()
+            self._log.warning("snapshot not written", partition=about.partition, error=str(error))
+            return None
+        seconds = self._clock.monotonic() - began
+        self._newest[about.partition] = replace(written, seconds=seconds)
+        if self._cache is not None and not about.is_birth:
+            self._cache.keep(about, frozen)
+        size = sum(map(len, frozen.chunks))
+        self._metrics.snapshots.labels("written").inc()
+        self._metrics.snapshot_bytes.labels(str(about.partition)).set(size)
+        self._metrics.snapshot_seconds.observe(seconds)
+        self._log.debug("snapshot", partition=about.partition, offset=about.offset, bytes=size)
+        return written
+
+
+def write(producer: Producer, topic: str, about: About, frozen: Frozen) -> Written:
+    """Chunks, then the manifest; each flushed, so that a manifest never stands before its chunks.
+
+    Raises:
+        AnomalydError: the cluster did not take it in time.
+        KafkaException: it refused.
+    """
+    pointer = [(POINTER, b"%d" % about.previous)]
+    offsets = _send(
+        producer,
+        topic,
+        about.partition,
+        [(about.chunk_key(number), chunk) for number, chunk in enumerate(frozen.chunks)],
+        pointer,
+    )
+    here("mid-snapshot")
+    about = replace(about, chunks_from=min(offsets, default=NONE))
+    manifest = frozen.manifest(about.as_dict())
+    (at,) = _send(producer, topic, about.partition, [(about.manifest_key, memoryview(manifest))], pointer)
+    return Written(about.generation, at)
+
+
+def _send(
+    producer: Producer,
+    topic: str,
+    partition: int,
+    records: list[tuple[bytes, memoryview]],
+    headers: list[tuple[str, bytes]],
+) -> list[int]:
+    """The offsets that the records got."""
+    offsets: list[int] = []
+    refused: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            refused.append(error)
+        else:
+            offsets.append(cast(int, message.offset()))
+
+    for key, body in records:
+        while True:
+            try:
+                producer.produce(
+                    topic,
+                    bytes(body),
+                    key,
+                    partition,
+                    on_delivery=delivered,
+                    headers=headers,  # type: ignore[arg-type]  # invariant
+                )
+                break
+            except BufferError:
+                producer.poll(0.1)
+    left = producer.flush(_PATIENCE_S)
+    if refused:
+        raise KafkaException(refused[0])
+    if left:
+        raise AnomalydError(f"topic {topic!r} took no snapshot for {_PATIENCE_S:.0f} s")
+    return offsets
