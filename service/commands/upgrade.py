@@ -42,11 +42,9 @@ def upgrade(
     settings = settings_of(config, overrides, bootstrap)
     partitions = topics.verify(settings.kafka, settings.topics)["data_points"]
     detection, topic = settings.detection, settings.topics.name("data_points")
-    model = (
-        load_model(settings.model.path, detection.ensemble, detection.features)
-        if settings.model.path
-        else None
-    )
+    model = None
+    if settings.model.path:
+        model = load_model(settings.model.path, detection.ensemble, detection.features)
 
     def make(partition: int, born: int) -> DetectionPipeline:
         return DetectionPipeline(detection, topic=topic, partition=partition, model=model, born=born)

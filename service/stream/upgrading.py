@@ -1,8 +1,8 @@
 """Begins a new history where the settings, the program or the topic are no longer those of the old one.
 
-What it writes is a birth: an empty state at an offset, under the new model. The service then runs the records
-from there to the group's offset through the new model without publishing, so that it goes on warm, and results
-say in `x-model` of which history they are.
+What it writes is a birth: an empty state at an offset, under the new model. The service then runs the
+records from there to the group's offset through the new model without publishing, so that it goes on warm,
+and results say in `x-model` of which history they are.
 """
 
 from __future__ import annotations
