@@ -26,7 +26,7 @@ from service.http.server import HttpServer, make_app
 from service.metrics import Metrics, total
 from service.pipeline import DetectionConfig, DetectionPipeline
 from service.settings import Settings
-from service.stream import topics
+from service.stream import bulk, topics
 from service.stream.alert_topics import build_workers
 from service.stream.clients import make_consumer, make_producer, make_snapshot_producer
 from service.stream.cluster import ClusterState
@@ -65,6 +65,7 @@ def warm(config: DetectionConfig) -> None:
     nothing, times = [None] * len(bodies), np.arange(len(bodies)) + MAX_TIME_MS // 2
     read_in = read(RecordBatch(bodies, nothing, nothing, times, times), InputLimits())
     pipeline.process_read(read_in)
+    bulk.warm()
 
 
 def longest_stop_s(settings: Settings) -> float:

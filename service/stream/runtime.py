@@ -18,6 +18,7 @@ from service.errors import AnomalydError
 from service.logs import Logger
 from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
+from service.stream import bulk
 from service.stream.cluster import ClusterState
 from service.stream.config import StreamConfig
 from service.stream.crash_points import here
@@ -82,7 +83,7 @@ class StreamRuntime:
         self._transactions = transactions
         self._restorer, self._snapshots, self._writer = restorer, snapshots, writer
         self._topic = route.data_points
-        self._publisher = Publisher(route, publish)
+        self._publisher = Publisher(route, publish, in_bulk=bulk.available())
         self._config = config
         self._limits = limits
         self._cluster = cluster
@@ -226,7 +227,7 @@ class StreamRuntime:
             self._losses_seen = self._cluster.losses
             self._transactions.renew()
         try:
-            self._transactions.run(self._consumer, output.messages, output.offsets)
+            self._transactions.run(self._consumer, output.messages, output.bulks, output.offsets)
         except TransactionAborted as aborted:
             self._metrics.transactions.labels("aborted").inc()
             self._log.warning("transaction aborted", error=str(aborted))

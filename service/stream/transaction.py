@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from service.stream.bulk import Bulk, BulkProducer
 from service.stream.crash_points import here
 
 Headers = list[tuple[str, bytes]]
@@ -54,6 +55,7 @@ class Transactions:
         self._make_producer = make_producer
         self._on_retry = on_retry
         self._producer: Producer | None = None
+        self._bulk_producer: BulkProducer | None = None
 
     def renew(self) -> None:
         """Replace the producer by a new one of the same transactional id.
@@ -62,12 +64,17 @@ class Transactions:
         called at the start and after anything indefinite: a client that has seen its coordinator die was
         observed to wait for ever, past its own timeout, in the next transaction.
         """
-        self._producer = None
+        self._producer = self._bulk_producer = None
         self._producer = self._make_producer()
+        self._bulk_producer = BulkProducer.of(self._producer)
         self._insist(self._producer.init_transactions)
 
     def run(
-        self, consumer: Consumer, messages: Sequence[OutputMessage], offsets: Sequence[TopicPartition]
+        self,
+        consumer: Consumer,
+        messages: Sequence[OutputMessage],
+        bulks: Sequence[Bulk],
+        offsets: Sequence[TopicPartition],
     ) -> None:
         """1. begin 2. produce 3. send offsets 4. commit.
 
@@ -79,6 +86,9 @@ class Transactions:
         assert producer is not None, "renewed before the first run"
         producer.begin_transaction()
         try:
+            for bulk in bulks:
+                assert self._bulk_producer is not None, "bulks are for whoever takes them"
+                self._bulk_producer.produce(bulk)
             self._produce(producer, messages)
             here("after-produce")
             self._send_offsets(producer, consumer, offsets)
