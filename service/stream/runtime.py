@@ -58,6 +58,11 @@ class _Live:
     committed: int
     deciding_s: float = 0.0  # since the last commit
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether the state knows what is committed and no more."""
+        return self.next_offset == self.committed
+
 
 class StreamRuntime:
     """One consumer, one transactional producer, one pipeline per assigned partition."""
@@ -297,8 +302,10 @@ class StreamRuntime:
             self._snapshots.show_ages()
 
     def _take_snapshot(self, number: int) -> None:
-        """Between two batches what is committed is all that the state knows."""
+        """Save the state, unless it knows a batch that was not committed: then we are about to leave."""
         partition = self._partitions[number]
+        if not partition.is_clean:
+            return
         with self._metrics.stage_seconds.labels("snapshot").time():
             self._snapshots.take(number, partition.pipeline, partition.committed)
 
