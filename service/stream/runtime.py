@@ -298,6 +298,8 @@ class StreamRuntime:
     def _take_snapshot(self, number: int) -> None:
         """Between two batches what is committed is all that the state knows."""
         partition = self._partitions[number]
+        if partition.next_offset != partition.committed:
+            return  # leaving with an error: the state knows a batch that was not committed
         with self._metrics.stage_seconds.labels("snapshot").time():
             self._snapshots.take(number, partition.pipeline, partition.committed)
 
