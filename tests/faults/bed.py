@@ -200,8 +200,7 @@ class Bed:
         admin = self.ground.admin  # held until all is done: a client that is collected fails its requests
         for future in admin.delete_records(wanted).values():
             future.result(30.0)
-        if role == "data_points":
-            self.counted = False
+        self.counted = False
 
     def committed(self) -> dict[int, int]:
         return committed_offsets(self.settings.kafka, self.settings.topics.name("data_points"))
