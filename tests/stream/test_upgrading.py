@@ -14,7 +14,6 @@ from service.stream.upgrading import _leads_on
 from tests.stream.memory_kafka import MemoryKafka
 from tests.stream.snapshots.saved import SUBJECT, TOPIC, about, snapshots_of, state, writer_of
 
-
 WHOLE = Span(0, 100)
 
 
