@@ -162,7 +162,7 @@ class History:
         kafka = self.settings.kafka
         identify = partial(topics.identity, kafka, self._input)
         return Restorer(
-            make_consumer=partial(reader_of, kafka, group=kafka.group_id),
+            make_consumer=partial(reader_of, kafka, group=kafka.group_id, skip_deleted=False),
             make_pipeline=self._pipeline,
             at_birth=lambda *_: None,
             model=self._pipeline(0, 0).model_version,

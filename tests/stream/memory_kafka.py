@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     OFFSET_INVALID,
     KafkaError,
     KafkaException,
@@ -90,9 +89,7 @@ class MemoryConsumer:
         return self._kafka.starts.get(place, 0), len(self._kafka.log(*place))
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        self._positions = {
-            (tp.topic, tp.partition): 0 if tp.offset == OFFSET_BEGINNING else tp.offset for tp in partitions
-        }
+        self._positions = {(tp.topic, tp.partition): tp.offset for tp in partitions}
 
     def unassign(self) -> None:
         self._positions = {}
