@@ -61,4 +61,5 @@ def same_id(bed: Bed) -> None:
             bed.expect(end.code not in (0, 2), f"the older process ended with {end.code}")
         bed.recovered(began)
         bed.expect(newer.alive and not newer.ends, "the newer process ended, too")
+        bed.fault(newer.kill)  # what the older one left behind is what it goes on from
         older = newer

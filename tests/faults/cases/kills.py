@@ -91,6 +91,19 @@ def sigterm(bed: Bed) -> None:
         bed.expect(replayed == 0, f"{replayed:,} records were replayed after a clean exit")
 
 
+@case("sigterm-no-broker", "SIGTERM while no broker answers: an end within 30 s all the same")
+def sigterm_no_broker(bed: Bed) -> None:
+    post = bed.under_load()
+    bed.broker.kill_node(0)
+    try:
+        bed.pause(3.0)
+        bed.stop(post)
+    finally:
+        bed.broker.start_node(0)
+    post.start()
+    bed.wait_for_results()
+
+
 @case("zombie", "SIGSTOP for twice the session timeout while another takes over, then SIGCONT")
 def zombie(bed: Bed) -> None:
     first = bed.under_load("a")
