@@ -280,7 +280,7 @@ class Service:
             cache=cache,
         )
         restorer = Restorer(
-            make_consumer=lambda: reader_of(kafka, group=kafka.group_id),
+            make_consumer=lambda: reader_of(kafka, group=kafka.group_id, skip_deleted=False),
             make_pipeline=lambda partition, born: self._pipeline(partition, born, model),
             at_birth=self._prepare or (lambda *_: None),
             model=self._pipeline(0, 0, model).model_version,

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from service.errors import AnomalydError
 from service.stream.clients import made
@@ -118,14 +118,24 @@ def read_with(consumer: Consumer, topic: str, spans: Mapping[int, Span]) -> Iter
         raise _unreadable(topic, error) from error
 
 
-def reader_of(kafka: KafkaConfig, isolation: str = "read_committed", group: str | None = None) -> Consumer:
-    """A consumer that is of no group; `group` is one to ask about."""
+def reader_of(
+    kafka: KafkaConfig,
+    isolation: str = "read_committed",
+    group: str | None = None,
+    *,
+    skip_deleted: bool = True,
+) -> Consumer:
+    """A consumer that is of no group; `group` is one to ask about.
+
+    Where records were deleted since it was asked what there is, it goes on behind them if `skip_deleted`,
+    otherwise it fails.
+    """
     ours: Properties = {
         "group.id": group or f"anomalyd-reading-{uuid.uuid4().hex}",
         "enable.auto.commit": False,
         "isolation.level": isolation,
         "enable.partition.eof": False,
-        "auto.offset.reset": "earliest",  # where retention was quicker than we are
+        "auto.offset.reset": "earliest" if skip_deleted else "error",
         "fetch.queue.backoff.ms": 5,
         # A fetch that waits at a log's end holds up the next one, of another place, by as long.
         "fetch.wait.max.ms": 5,
@@ -155,9 +165,7 @@ def _until_end(consumer: Consumer, topic: str, spans: Mapping[int, Span]) -> Ite
     ends = {number: span.stop for number, span in spans.items() if span.stop > span.start}
     # Connected and knowing the topic it begins at once; otherwise it looks for it twice a second.
     consumer.list_topics(topic, timeout=_ASK_S)
-    consumer.assign(
-        [TopicPartition(topic, number, spans[number].start or OFFSET_BEGINNING) for number in ends]
-    )
+    consumer.assign([TopicPartition(topic, number, spans[number].start) for number in ends])
     idle = 0
     positions = [TopicPartition(topic, number, spans[number].start) for number in ends]
     while ends:

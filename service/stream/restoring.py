@@ -64,7 +64,7 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
+class Standing:
     """Where a partition's input and its group stand."""
 
     log: Span
@@ -225,11 +225,11 @@ class Restorer:
                 f"about them. Stop all workers; {_UPGRADE}"
             )
 
-    def _standings(self, requests: Sequence[Request]) -> dict[int, _Standing]:
+    def _standings(self, requests: Sequence[Request]) -> dict[int, Standing]:
         partitions = [TopicPartition(self.input_topic, request.partition) for request in requests]
         committed = self._reader.committed(partitions, timeout=_ASK_S)
         return {
-            tp.partition: _Standing(
+            tp.partition: Standing(
                 span_of(self._reader, TopicPartition(self.input_topic, tp.partition)), tp.offset
             )
             for tp in committed
@@ -237,7 +237,7 @@ class Restorer:
 
     # 1. A snapshot.
 
-    def _begin(self, request: Request, subject: Subject, standing: _Standing) -> _Underway:
+    def _begin(self, request: Request, subject: Subject, standing: Standing) -> _Underway:
         """The newest state of the partition that is not beyond the group's offset.
 
         Raises:
@@ -252,9 +252,11 @@ class Restorer:
             if found.about.subject.group != subject.group or found.about.subject.topic != subject.topic:
                 continue
             candidates += 1
-            if (why := _unfit(found.about, subject, standing)) is not None:
+            if (why := unfit(found.about, subject, standing)) is not None:
                 passed_over.append(why)
                 continue
+            if standing.committed < 0 and (passed_over or snapshots.broken):
+                break  # the birth of a history that went on: never back to it
             try:
                 pipeline = self.make_pipeline(number, found.about.born)
                 pipeline.restore(snapshots.load(found))
@@ -262,7 +264,8 @@ class Restorer:
                 passed_over.append(f"the snapshot at offset {found.about.offset} is broken: {error}")
                 continue
             stop = standing.committed if standing.committed >= 0 else found.about.offset
-            self._refuse_outside(place, standing.log, found.about, stop)
+            if (why := cut_off(standing.log, found.about, stop)) is not None:
+                raise RefusedError(f"{place} {why}. {_UPGRADE}")
             if passed_over or snapshots.broken:
                 self.log.warning(
                     "an older snapshot is used",
@@ -277,25 +280,7 @@ class Restorer:
             raise RefusedError(_refusal(place, standing, reasons))
         return self._birth(request, subject, standing)
 
-    def _refuse_outside(self, place: str, log: Span, about: About, stop: int) -> None:
-        if stop > log.stop:
-            raise RefusedError(
-                f"{place} ends at offset {log.stop}, but the group stands at {stop}: "
-                f"it is not the log that the group has read. {_UPGRADE}"
-            )
-        if about.offset < stop and about.offset < log.start:
-            raise RefusedError(
-                f"{place} begins at offset {log.start} now: what came between the snapshot at {about.offset} "
-                f"and the group's offset {stop} is gone, so the history cannot be had to the bit. {_UPGRADE}"
-            )
-        if stop < log.start:
-            raise RefusedError(
-                f"{place} begins at offset {log.start} now, but the group stands at {stop}: "
-                f"{log.start - stop} records were deleted before they were scored. "
-                f"Keep the input for longer than the service may be away; {_UPGRADE}"
-            )
-
-    def _birth(self, request: Request, subject: Subject, standing: _Standing) -> _Underway:
+    def _birth(self, request: Request, subject: Subject, standing: Standing) -> _Underway:
         """A history begins: said before the first result of it, so that it is known where, ever after."""
         born = standing.log.start if self.from_earliest else standing.log.stop
         pipeline = self.make_pipeline(request.partition, born)
@@ -337,7 +322,7 @@ class Restorer:
         return replayed
 
 
-def _unfit(about: About, subject: Subject, standing: _Standing) -> str | None:
+def unfit(about: About, subject: Subject, standing: Standing) -> str | None:
     """Why a snapshot is not of this history; None if it is."""
     mine = about.subject
     at = f"the snapshot at offset {about.offset}"
@@ -357,7 +342,25 @@ def _unfit(about: About, subject: Subject, standing: _Standing) -> str | None:
     return None
 
 
-def _refusal(place: str, standing: _Standing, reasons: Sequence[str]) -> str:
-    stands = f"the group stands at {standing.committed}" if standing.committed >= 0 else "with no offset"
+def cut_off(log: Span, about: About, stop: int) -> str | None:
+    """Why the input does not lead from a snapshot to the offset where work goes on; None if it does."""
+    begins = f"begins at offset {log.start} now"
+    if stop > log.stop:
+        end = f"ends at offset {log.stop}, but the group stands at {stop}"
+        return f"{end}: it is not the log that the group has read"
+    if stop < log.start:
+        lost = f"{log.start - stop} records were deleted before they were scored"
+        longer = "Keep the input for longer than the service may be away"
+        return f"{begins}, but the group stands at {stop}: {lost}. {longer}"
+    if about.offset < min(stop, log.start):
+        gone = f"what came between the snapshot at {about.offset} and the group's offset {stop} is gone"
+        return f"{begins}: {gone}, so the history cannot be had to the bit"
+    return None
+
+
+def _refusal(place: str, standing: Standing, reasons: Sequence[str]) -> str:
+    stands = (
+        f"the group stands at {standing.committed}" if standing.committed >= 0 else "the group has no offset"
+    )
     why = "; ".join(dict.fromkeys(reasons)) or "there is no snapshot"
-    return f"{place}: no history that leads to where {stands}: {why}. {_UPGRADE}"
+    return f"{place}: {stands}, and no history leads there: {why}. {_UPGRADE}"

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from service.errors import AnomalydError
-from service.history.frozen import freeze
+from service.history.frozen import BrokenError, freeze
 from service.pipeline import DetectionPipeline
 from service.stream.clients import made, make_snapshot_producer
 from service.stream.config import KafkaConfig
 from service.stream.reading import Span, reader_of, span_of
+from service.stream.restoring import Standing, cut_off, unfit
 from service.stream.snapshots.finding import Found, Snapshots
 from service.stream.snapshots.form import CHUNK_BYTES, NONE, About, Subject
 from service.stream.snapshots.writer import write
@@ -69,13 +71,17 @@ def upgrade(
         upgraded = []
         for tp in consumer.committed(wanted, timeout=_ASK_S):
             log = span_of(consumer, TopicPartition(subject.topic, tp.partition))
-            newest = _newest(consumer, snapshots_topic, subject, tp.partition)
+            snapshots = Snapshots(consumer, snapshots_topic, tp.partition)
+            ours = (found for found in snapshots.newest_first() if _is_of(found.about, subject))
+            newest = next(ours, None)
             before = newest.about.subject.model if newest is not None else None
             stands = _stands(tp.offset, log, newest, subject, from_earliest=from_earliest)
             if stands != tp.offset:
                 _set_offset(kafka, TopicPartition(subject.topic, tp.partition, stands))
             born = None
-            if anyway or newest is None or newest.about.subject != subject or newest.about.offset > stands:
+            there = chain([newest] if newest is not None else [], ours)
+            standing = Standing(log, stands)
+            if anyway or not any(_leads_on(snapshots, found, subject, standing) for found in there):
                 born = max(stands - warm_up, log.start)
                 previous = newest.at if newest is not None else NONE
                 about = About(subject, tp.partition, born, born, 0, NONE, previous, now_ms)
@@ -89,13 +95,21 @@ def upgrade(
         consumer.close()
 
 
-def _newest(consumer: Consumer, topic: str, subject: Subject, partition: int) -> Found | None:
-    """The newest snapshot of the group's history of this partition, of whatever model."""
-    for found in Snapshots(consumer, topic, partition).newest_first():
-        mine = found.about.subject
-        if (mine.group, mine.topic) == (subject.group, subject.topic):
-            return found
-    return None
+def _is_of(about: About, subject: Subject) -> bool:
+    """Whether it is of the group's history of this input, of whatever model."""
+    return (about.subject.group, about.subject.topic) == (subject.group, subject.topic)
+
+
+def _leads_on(snapshots: Snapshots, found: Found, subject: Subject, standing: Standing) -> bool:
+    """Whether the service goes on from this snapshot by itself."""
+    about = found.about
+    if unfit(about, subject, standing) or cut_off(standing.log, about, standing.committed):
+        return False
+    try:
+        snapshots.load(found)
+    except BrokenError:
+        return False
+    return True
 
 
 def _stands(committed: int, log: Span, newest: Found | None, subject: Subject, *, from_earliest: bool) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from service.commands.audit import recomputing
@@ -26,6 +30,11 @@ from tests.faults.watch import Watch
 from tests.kafka.running import Setup
 
 PATIENCE_S = 90.0
+UPGRADE = "anomalyd upgrade"
+"""What a refusal tells people to do."""
+
+_SESSION_OVER_S = 30.0  # a static member that is gone counts as one until its session is over
+_STOP_FIRST = "Stop all workers first"
 _SETTLE_S = 0.1  # a commit that was under way when the process died is visible by then
 
 
@@ -37,6 +46,7 @@ class Options:
     rate: float = 1_000.0
     sources: int = 10_000
     partitions: int = 4
+    corruptions: int = 200
 
 
 @dataclass(slots=True)
@@ -71,17 +81,18 @@ class Bed:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     audited: bool = True
+    """Whether the audit at the end is what judges."""
     until: auditing.Until = "now"
     """Up to where everything must be answered at the end."""
+    counted: bool = True
+    """Whether the input still has all that was sent."""
+    _prefix: str = field(init=False)
     _setup: Setup = field(init=False)
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"{self.options.seed} {self.name}")
-        prefix = f"{self.name}-{self.options.seed}-{time.monotonic_ns() % 1_000_000}-"
-        partitions = self.options.partitions
-        own, service = self.ground.bootstrap, self.ground.service_bootstrap
-        self.settings = Setup.of(own, prefix, *self.overrides, partitions=partitions).settings
-        self._setup = Setup.of(service, prefix, *self.overrides, partitions=partitions)
+        self._prefix = f"{self.name}-{self.options.seed}-{time.monotonic_ns() % 1_000_000}-"
+        self.change()
         topics.create(self.settings.kafka, self.settings.topics)
         self.load = Load(self.settings, self.options.seed, self.options.sources, self.options.rate)
         self.watch = Watch(self.settings)
@@ -105,13 +116,94 @@ class Bed:
         environment: Mapping[str, str] | None = None,
         keep: bool = True,
         name: str | None = None,
+        start: bool = True,
     ) -> Post:
         """A started service under this worker.id; with `keep` started anew when it ends unasked."""
         flags = [*self._setup.flags, "--set", f"worker.id={worker}", "--only", "detection"]
         post = Post(name or worker, flags, arguments, self.directory, keep=keep)
         self.posts.append(post)
-        post.start(environment)
+        if start:
+            post.start(environment)
         return post
+
+    def change(self, *overrides: str) -> None:
+        """Other settings for the posts, commands and audits that come."""
+        self.overrides += overrides
+        partitions = self.options.partitions
+        own, service = (
+            Setup.of(bootstrap, self._prefix, *self.overrides, partitions=partitions)
+            for bootstrap in (self.ground.bootstrap, self.ground.service_bootstrap)
+        )
+        self.settings, self._setup = own.settings, service
+
+    def command(
+        self, *words: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """`anomalyd` with these words and the bed's settings, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "service", *words, *self._setup.flags],
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    def succeeds(self, *words: str) -> bool:
+        """Whether the command does, tried anew while the group still counts a worker that is gone."""
+        deadline = time.monotonic() + _SESSION_OVER_S
+        while (done := self.command(*words)).returncode:
+            if time.monotonic() > deadline or _STOP_FIRST not in done.stderr:
+                self.problems.append(f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-500:]}")
+                return False
+            self.pause(0.5)
+        return True
+
+    def refuses(self, post: Post, *words: str) -> bool:
+        """Whether the service, once started, ends by itself and the last that it says has these words."""
+        post.keep = False
+        ends = len(post.ends)
+        post.start()
+        end = post.wait_for_end(ends, PATIENCE_S)
+        if end is None:
+            self.problems.append(f"{post.name} goes on, it should refuse: {', '.join(words)}")
+            return False
+        said = post.said_before_the_end(ends)
+        self.expect(end.code == 1, f"{post.name} refused with exit code {end.code}")
+        missing = [word for word in words if word not in said]
+        self.expect(not missing, f"{post.name} ended with {end.code}, not saying {missing}: {said}")
+        self.notes.append(said)
+        post.keep = True
+        return not missing
+
+    def set_offsets(self, offsets: Mapping[int, int]) -> bool:
+        """Set the group's offsets by hand, as soon as the cluster lets somebody who is no member do it."""
+        topic = self.settings.topics.name("data_points")
+        wanted = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
+        group = self.settings.kafka.group_id
+        admin = self.ground.admin
+
+        def set_() -> bool:
+            request = ConsumerGroupTopicPartitions(group, wanted)
+            try:
+                answer = admin.alter_consumer_group_offsets([request])[group].result(10.0)
+            except KafkaException:
+                return False
+            return all(tp.error is None for tp in answer.topic_partitions or [])
+
+        return self.look(set_, "the group's offsets can be set")
+
+    def delete_records(self, below: Mapping[int, int], role: str = "data_points") -> None:
+        """Have the topic begin at these offsets, as retention does."""
+        topic = self.settings.topics.name(role)
+        wanted = [TopicPartition(topic, number, offset) for number, offset in below.items()]
+        admin = self.ground.admin  # held until all is done: a client that is collected fails its requests
+        for future in admin.delete_records(wanted).values():
+            future.result(30.0)
+        self.counted = False
+
+    def committed(self) -> dict[int, int]:
+        return committed_offsets(self.settings.kafka, self.settings.topics.name("data_points"))
 
     def under_load(self, worker: str = "a", *arguments: str) -> Post:
         """A service at work: the load runs and every partition has results."""
@@ -203,21 +295,26 @@ class Bed:
                     self.stop(post)
             if not self.audited:
                 return None
-            report = auditing.audit(
-                self.settings.kafka,
-                self.settings.topics,
-                self.settings.publish,
-                auditing.Scope(until=self.until),
-                recomputing(self.settings),
-            )
+            report = self.audit()
         except AnomalydError as error:
             self.problems.append(str(error))
             return None
         self.expect(
-            self.until != "now" or report.total("records") == sent,
+            self.until != "now" or not self.counted or report.total("records") == sent,
             f"{report.total('records')} of {sent} records arrived",
         )
         return report
+
+    def audit(self, settings: Settings | None = None) -> Report:
+        """What an outside reader finds wrong; every result of these settings' model is computed again."""
+        settings = settings or self.settings
+        return auditing.audit(
+            settings.kafka,
+            settings.topics,
+            settings.publish,
+            auditing.Scope(until=self.until),
+            recomputing(settings),
+        )
 
     def close(self) -> None:
         """Leave nothing running, however the case ended."""

@@ -82,7 +82,8 @@ class Load:
         """The number of records in the topic; waits until all are."""
         if not self._stop.is_set():
             self._stop.set()
-            self._thread.join()
+            if self._thread.is_alive():  # a case may fail before it starts
+                self._thread.join()
             left = self._producer.flush(120.0)
             if left:
                 self.lost.append(f"{left} records were not taken in two minutes")

@@ -16,23 +16,19 @@ from tests.faults.bed import Bed
 Kafka = Literal["one node", "three nodes", "behind a proxy"]
 Run = Callable[[Bed], None]
 
-_PROMISED = (Kind.MISSING, Kind.DOUBLE, Kind.REORDERED)
+_PROMISED = (Kind.MISSING, Kind.DOUBLE, Kind.REORDERED, Kind.DIFFERING)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of fault.
-
-    Args:
-        same_bytes: what was published must be, byte for byte, what an uninterrupted run gives.
-    """
+    """One kind of fault; `partitions` where it wants another number of them than the program was told."""
 
     name: str
     about: str
     run: Run
     kafka: Kafka
     overrides: tuple[str, ...]
-    same_bytes: bool
+    partitions: int | None = None
 
 
 CASES: dict[str, Case] = {}
@@ -44,13 +40,13 @@ def case(
     *,
     kafka: Kafka = "one node",
     overrides: tuple[str, ...] = (),
-    same_bytes: bool = True,
+    partitions: int | None = None,
 ) -> Callable[[Run], Run]:
     """Register a case under its name."""
 
     def register(run: Run) -> Run:
         assert name not in CASES, name
-        CASES[name] = Case(name, about, run, kafka, overrides, same_bytes)
+        CASES[name] = Case(name, about, run, kafka, overrides, partitions)
         return run
 
     return register
@@ -67,16 +63,14 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def wrong(self, *, same_bytes: bool) -> list[str]:
+    @property
+    def wrong(self) -> list[str]:
         """Everything that is not as it was promised."""
-        told = list(self.problems)
-        for kind, count, places in self.report.findings if self.report is not None else ():
-            if kind is not Kind.DIFFERING or (same_bytes and self.case.same_bytes):
-                told.append(f"{count:,} {kind}: {places[0]}")
-        return told
+        found = self.report.findings if self.report is not None else ()
+        return [*self.problems, *(f"{count:,} {kind}: {places[0]}" for kind, count, places in found)]
 
 
-def table_of(verdicts: list[Verdict], *, same_bytes: bool) -> Table:
+def table_of(verdicts: list[Verdict]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="Faults", title_justify="left")
     table.add_column("fault")
     for heading in ("times", "recovery p50", "max", "records", "missing", "double", "reordered", "differing"):
@@ -93,11 +87,9 @@ def table_of(verdicts: list[Verdict], *, same_bytes: bool) -> Table:
             f"{max(times):.1f} s" if times else "",
             f"{report.total('records'):,}" if report is not None else "",
         ]
-        for kind in (*_PROMISED, Kind.DIFFERING):
+        for kind in _PROMISED:
             cells.append("" if counts is None else f"{counts[kind]:,}")
-        named = {*_PROMISED, Kind.DIFFERING}
-        other = "" if counts is None else f"{sum(n for kind, n in counts.items() if kind not in named):,}"
-        wrong = verdict.wrong(same_bytes=same_bytes)
-        said = "[red]bad[/]" if wrong else "[green]good[/]"
+        other = "" if counts is None else f"{sum(n for kind, n in counts.items() if kind not in _PROMISED):,}"
+        said = "[red]bad[/]" if verdict.wrong else "[green]good[/]"
         table.add_row(verdict.case.name, *cells, other, f"{verdict.seconds:.0f} s", said)
     return table

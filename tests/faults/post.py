@@ -81,6 +81,13 @@ class Post:
         self.send(signal.SIGKILL)
         self.wait_for_end(lives, 10.0)
 
+    def kill_for_good(self) -> None:
+        """kill -9, and nobody starts it anew until `start` is called."""
+        self._asked.set()
+        self.kill()
+        if self._keeper is not None:
+            self._keeper.join(10.0)
+
     def wait_for_end(self, after: int, timeout_s: float) -> End | None:
         """The next end after so many; None if it does not come in time."""
         with self._changed:
@@ -104,7 +111,11 @@ class Post:
 
     def said_before_the_end(self, life: int) -> str:
         """The last line of that life's log, counted from 0."""
-        return str(self.log(life + 1)[-1:])
+        return " ".join(str(entry.get("event")) for entry in self.log(life + 1)[-1:])
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the present life's log of this event."""
+        return [entry for entry in self.log() if entry.get("event") == event]
 
     def log(self, life: int | None = None) -> list[dict[str, Any]]:
         """What the present life has said, or one counted from 1."""

@@ -14,32 +14,26 @@ def _nothing(_: Bed) -> None:
     pass
 
 
-def _verdict(*kinds: Kind, same_bytes: bool = True) -> Verdict:
+def _verdict(*kinds: Kind) -> Verdict:
     report = Report("in", "group")
     for kind in kinds:
         report.found(kind, Place(0, 7))
-    return Verdict(Case("some", "thing", _nothing, "one node", (), same_bytes), 1.0, report)
+    return Verdict(Case("some", "thing", _nothing, "one node", ()), 1.0, report)
 
 
 def test_a_clean_audit_without_problems_is_good() -> None:
-    assert _verdict().wrong(same_bytes=True) == []
+    assert _verdict().wrong == []
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.DIFFERING])
+@pytest.mark.parametrize("kind", Kind)
 def test_any_finding_is_bad(kind: Kind) -> None:
-    assert len(_verdict(kind).wrong(same_bytes=False)) == 1
-
-
-def test_other_bytes_are_bad_unless_they_are_allowed() -> None:
-    assert _verdict(Kind.DIFFERING).wrong(same_bytes=True) != []
-    assert _verdict(Kind.DIFFERING).wrong(same_bytes=False) == []
-    assert _verdict(Kind.DIFFERING, same_bytes=False).wrong(same_bytes=True) == []
+    assert len(_verdict(kind).wrong) == 1
 
 
 def test_a_problem_of_the_case_is_bad() -> None:
     verdict = _verdict()
     verdict.problems.append("it never stopped")
-    assert verdict.wrong(same_bytes=False) == ["it never stopped"]
+    assert verdict.wrong == ["it never stopped"]
 
 
 def test_the_list_names_every_case(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,186 @@
+"""A snapshot is due by time, by records or by the time that replaying would take; one at a time."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from service.clock import ManualClock
+from service.metrics import Metrics
+from service.pipeline import DetectionPipeline
+from service.stream.snapshots.config import SnapshotsConfig
+from service.stream.snapshots.form import About
+from service.stream.snapshots.taking import SnapshotTaker
+from service.stream.snapshots.writer import SnapshotWriter
+from tests.stream.memory_kafka import MemoryKafka
+from tests.stream.snapshots.saved import about, state, writer_of
+
+
+class NotingWriter:
+    """Notes what it is to write; each took `took_s`."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.took_s = 0.0
+        self.written: list[About] = []
+
+    def seconds(self, _partition: int) -> float:
+        return self.took_s
+
+    def write(self, about: About, _arrays: Any) -> None:
+        self.written.append(about)
+
+
+class NoPipeline:
+    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+        return {}
+
+
+PIPELINE = cast(DetectionPipeline, NoPipeline())
+
+
+class Taking:
+    """A taker with a clock that is moved."""
+
+    def __init__(self, **config: Any) -> None:
+        self.clock, self.writer, self.metrics = ManualClock(), NotingWriter(), Metrics()
+        writer = cast(SnapshotWriter, self.writer)
+        self.taker = SnapshotTaker(SnapshotsConfig(**config), writer, self.metrics, self.clock)
+
+    def begin(self, partition: int = 0, replayed: int = 0, age_s: float = 0.0) -> None:
+        taken_ms = int((self.clock.now() - age_s) * 1000)
+        of = about(100, partition=partition)
+        of = About(of.subject, partition, 0, 100, 1, 0, 0, taken_ms)
+        self.taker.begin(of, 100 + replayed)
+
+    @property
+    def ages(self) -> dict[str, float]:
+        self.taker.show_ages()
+        (family,) = self.metrics.snapshot_age_seconds.collect()
+        return {sample.labels["partition"]: sample.value for sample in family.samples}
+
+
+def test_without_records_none_is_ever_due() -> None:
+    taking = Taking()
+    taking.begin()
+    taking.clock.advance(1e6)
+    assert taking.taker.due() is None
+
+
+def test_a_small_state_is_due_after_ten_seconds() -> None:
+    taking = Taking()
+    taking.begin()
+    taking.taker.committed(0, 1, 0.0)
+    taking.clock.advance(9.9)
+    assert taking.taker.due() is None
+    taking.clock.advance(0.1)
+    assert taking.taker.due() == 0
+
+
+@pytest.mark.parametrize(("took_s", "every_s"), [(0.01, 10.0), (0.3, 30.0), (5.0, 60.0)])
+def test_what_takes_longer_to_write_is_written_less_often_up_to_the_setting(
+    took_s: float, every_s: float
+) -> None:
+    taking = Taking(every="60s")
+    taking.writer.took_s = took_s
+    taking.begin()
+    taking.taker.committed(0, 1, 0.0)
+    taking.clock.advance(every_s - 0.1)
+    assert taking.taker.due() is None
+    taking.clock.advance(0.2)
+    assert taking.taker.due() == 0
+
+
+def test_it_is_due_when_so_many_records_came() -> None:
+    taking = Taking(every_records=1000)
+    taking.begin(replayed=400)
+    taking.taker.committed(0, 599, 0.0)
+    assert taking.taker.due() is None
+    taking.taker.committed(0, 1, 0.0)
+    assert taking.taker.due() == 0
+
+
+def test_it_is_due_when_deciding_again_would_take_too_long() -> None:
+    taking = Taking(longest_replay="5s")
+    taking.begin()
+    taking.taker.committed(0, 10, 3.0)
+    assert taking.taker.due() is None
+    taking.taker.committed(0, 10, 2.0)
+    assert taking.taker.due() == 0
+
+
+def test_the_age_of_a_snapshot_counts_from_before_the_restart() -> None:
+    taking = Taking()
+    taking.begin(replayed=1, age_s=10.0)
+    assert taking.taker.due() == 0
+
+
+def test_a_snapshot_from_the_future_is_of_now() -> None:
+    taking = Taking()
+    taking.begin(replayed=1, age_s=-1e6)
+    taking.clock.advance(10.0)
+    assert taking.taker.due() == 0
+
+
+def test_the_one_that_waits_longest_comes_first_and_none_while_one_is_written() -> None:
+    taking = Taking()
+    taking.begin(0, replayed=1)
+    taking.clock.advance(5.0)
+    taking.begin(1, replayed=1)
+    taking.clock.advance(10.0)
+    assert taking.taker.due() == 0
+    taking.writer.busy = True
+    assert taking.taker.due() is None
+    taking.writer.busy = False
+    taking.taker.take(0, PIPELINE, 101)
+    assert taking.taker.due() == 1
+
+
+def test_what_is_taken_is_of_its_offset_and_time_and_counting_begins_anew() -> None:
+    taking = Taking(every_records=10)
+    taking.begin()
+    taking.taker.committed(0, 10, 0.0)
+    taking.clock.advance(3.0)
+    taking.taker.take(0, PIPELINE, 110)
+    (written,) = taking.writer.written
+    assert (written.offset, written.born, written.partition) == (110, 0, 0)
+    assert not written.is_birth
+    assert written.taken_ms == int(taking.clock.now() * 1000)
+    assert taking.taker.due() is None
+    taking.taker.committed(0, 9, 0.0)
+    assert taking.taker.due() is None
+    taking.taker.committed(0, 1, 0.0)
+    assert taking.taker.due() == 0
+
+
+def test_nothing_is_taken_where_nothing_came() -> None:
+    taking = Taking()
+    taking.begin()
+    taking.taker.take(0, PIPELINE, 100)
+    assert taking.writer.written == []
+
+
+def test_what_leaves_is_not_due_and_has_no_age() -> None:
+    taking = Taking()
+    taking.begin(0, replayed=1, age_s=60.0)
+    taking.begin(1, replayed=1, age_s=20.0)
+    assert taking.ages == {"0": pytest.approx(60.0), "1": pytest.approx(20.0)}
+    taking.taker.drop(0)
+    assert taking.ages == {"1": pytest.approx(20.0)}
+    assert taking.taker.due() == 1
+
+
+def test_a_real_writer_is_busy_until_the_snapshot_stands() -> None:
+    kafka, go_on = MemoryKafka(), threading.Event()
+    writer = writer_of(kafka)
+    writer._thread.submit(go_on.wait)
+    done = writer.write(about(10), state(10))
+    assert writer.busy
+    assert not writer.wait(0.0)
+    go_on.set()
+    assert done.result() is not None
+    assert writer.wait(10.0)
+    assert not writer.busy

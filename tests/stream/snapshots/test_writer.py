@@ -1,0 +1,82 @@
+"""Chunks stand before their manifest, generations follow each other, and a failure is a warning."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from confluent_kafka import KafkaError
+
+from service.stream.snapshots.form import NONE
+from service.stream.snapshots.writer import Written
+from tests.stream.memory_kafka import MemoryKafka
+from tests.stream.snapshots.saved import TOPIC, about, snapshots_of, state, writer_of
+
+
+def keys(kafka: MemoryKafka) -> list[bytes]:
+    return [cast(bytes, message.key()) for message in kafka.log(TOPIC) if message is not None]
+
+
+def test_the_manifest_comes_last_and_leads_to_the_one_before() -> None:
+    kafka = MemoryKafka()
+    writer = writer_of(kafka)
+    first = writer.write(about(10), state(10)).result()
+    second = writer.write(about(20), state(20)).result()
+    parts = (b"0", b"1", b"2", b"manifest")
+    assert keys(kafka) == [b"0/%d/%s" % (slot, part) for slot in (1, 2) for part in parts]
+    assert first is not None
+    assert second is not None
+    assert (first.generation, first.manifest_at) == (1, 3)
+    assert (second.generation, second.manifest_at) == (2, 7)
+    newest, older = snapshots_of(kafka).newest_first()
+    assert (newest.about.chunks_from, newest.about.previous) == (4, 3)
+    assert (older.about.chunks_from, older.about.previous) == (0, NONE)
+
+
+def test_it_goes_on_from_what_was_restored() -> None:
+    kafka = MemoryKafka()
+    writer = writer_of(kafka)
+    writer.go_on_from(0, Written(7, 1234))
+    written = writer.write(about(10), state(10)).result()
+    assert written is not None
+    assert written.generation == 8
+    (found,) = snapshots_of(kafka).newest_first()
+    assert found.about.previous == 1234
+
+
+def test_a_birth_stays_one() -> None:
+    kafka = MemoryKafka()
+    written = writer_of(kafka).write(about(0, 0), state(0)).result()
+    assert written is not None
+    assert written.generation == 0
+    assert keys(kafka)[-1] == b"0/birth/manifest"
+
+
+def test_partitions_count_for_themselves() -> None:
+    kafka = MemoryKafka()
+    writer = writer_of(kafka)
+    for partition in (0, 0, 1):
+        writer.write(about(10, partition=partition), state(10)).result()
+    assert next(snapshots_of(kafka, 1).newest_first()).about.generation == 1
+    assert next(snapshots_of(kafka, 0).newest_first()).about.generation == 2
+
+
+def test_what_the_cluster_refuses_is_not_written_and_the_next_takes_its_generation() -> None:
+    kafka = MemoryKafka()
+    writer = writer_of(kafka)
+    writer.write(about(10), state(10)).result()
+    for code in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._MSG_TIMED_OUT):
+        kafka.refuses = KafkaError(code)
+        assert writer.write(about(20), state(20)).result() is None
+    kafka.refuses = None
+    written = writer.write(about(30), state(30)).result()
+    assert written is not None
+    assert written.generation == 2
+    assert [found.about.offset for found in snapshots_of(kafka).newest_first()] == [30, 10]
+
+
+def test_a_state_without_arrays_is_a_snapshot_too() -> None:
+    kafka = MemoryKafka()
+    writer_of(kafka).write(about(10), {}).result()
+    snapshots = snapshots_of(kafka)
+    (found,) = snapshots.newest_first()
+    assert snapshots.load(found) == {}
