@@ -1,0 +1,75 @@
+"""`python -m tests.benchmarks.quality`: how well anomalyd detects, and how well it keeps to its budget."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from service import __version__
+from service.errors import AnomalydError
+from tests.benchmarks.quality import labelled, nab_gate
+from tests.benchmarks.quality.bench import Bench
+from tests.benchmarks.quality.data import LABELLED, default_folder
+from tests.benchmarks.quality.report import OURS, tables
+from tests.benchmarks.quality.running import settings_of
+
+PARTS = ("nab", *LABELLED)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    options = _options(words)
+    try:
+        found = _run(options)
+    except AnomalydError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for table in tables(found):
+        console.print(table)
+    return 0
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    bench = Bench(options.data, options.jobs, tuple(options.set))
+    detection = settings_of(bench.overrides).detection
+    found: dict[str, Any] = {
+        "anomalyd": __version__,
+        "overrides": list(bench.overrides),
+        "model_version": detection.model_version(),
+    }
+    for part in _chosen(options.only):
+        if part == "nab":
+            found["nab"] = {OURS: nab_gate.ours(bench)}
+        else:
+            found.setdefault("sets", {})[part] = {OURS: labelled.ours(bench, part)}
+    return found
+
+
+def _chosen(only: str | None) -> list[str]:
+    """The named parts, in their own order."""
+    names = only.split(",") if only else list(PARTS)
+    if unknown := set(names) - set(PARTS):
+        raise SystemExit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    return [part for part in PARTS if part in names]
+
+
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__)
+    parser.add_argument("--data", type=Path, default=default_folder(), help="folder of the sets")
+    parser.add_argument("--only", metavar="PART,...", help=f"of {','.join(PARTS)}")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="override a setting")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
