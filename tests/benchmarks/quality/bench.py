@@ -38,7 +38,7 @@ class Bench:
 
     def scored(self, name: str, budgets: Sequence[float] = ()) -> list[list[Scored]]:
         """For each budget, or once as configured, what is published of each series of a set."""
-        wanted = [self._with(budget) for budget in budgets] or [self.overrides]
+        wanted = self.with_budgets(budgets) or (self.overrides,)
         missing = tuple(one for one in wanted if (name, one) not in self._known)
         if missing:
             found = self.run([Task(one, missing) for one in self.series(name)], name)
@@ -50,5 +50,6 @@ class Bench:
         """What tasks give that need no cache, in their order."""
         return run_all(tasks, self.jobs, what, self.console)
 
-    def _with(self, budget: float) -> Overrides:
-        return (*self.overrides, f"detection.false_alarms={budget!r}")
+    def with_budgets(self, budgets: Sequence[float]) -> tuple[Overrides, ...]:
+        """The configuration once with each budget."""
+        return tuple((*self.overrides, f"detection.false_alarms={budget!r}") for budget in budgets)
