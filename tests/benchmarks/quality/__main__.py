@@ -13,13 +13,13 @@ from rich.console import Console
 
 from service import __version__
 from service.errors import AnomalydError
-from tests.benchmarks.quality import labelled, nab_gate
-from tests.benchmarks.quality.bench import Bench
+from tests.benchmarks.quality import budget, discords, faults, labelled, nab_gate, null_streams
+from tests.benchmarks.quality.bench import OURS, Bench
 from tests.benchmarks.quality.data import LABELLED, default_folder
-from tests.benchmarks.quality.report import OURS, tables
+from tests.benchmarks.quality.report import tables
 from tests.benchmarks.quality.running import settings_of
 
-PARTS = ("nab", *LABELLED)
+PARTS = ("nab", *LABELLED, "discords", "budget", "faults")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -31,9 +31,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    for table in tables(found):
-        console.print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for heading, table in tables(found):
+        console.print(heading, table, "", markup=False, highlight=False)
     return 0
 
 
@@ -46,11 +46,31 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         "model_version": detection.model_version(),
     }
     for part in _chosen(options.only):
-        if part == "nab":
-            found["nab"] = {OURS: nab_gate.ours(bench)}
+        if part in LABELLED:
+            found.setdefault("sets", {})[part] = _labelled(bench, part, options)
         else:
-            found.setdefault("sets", {})[part] = {OURS: labelled.ours(bench, part)}
+            found[part] = _part(bench, part, options)
     return found
+
+
+def _labelled(bench: Bench, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    found = {OURS: labelled.ours(bench, name)}
+    return found | labelled.peers(bench, name, options.peers_python) if options.peers else found
+
+
+def _part(bench: Bench, part: str, options: argparse.Namespace) -> dict[str, Any]:
+    match part:
+        case "nab":
+            found: dict[str, Any] = {OURS: nab_gate.ours(bench)}
+            if options.peers:
+                found["peers"] = nab_gate.peers(bench, options.peers_python)
+            return found
+        case "discords":
+            return discords.ours(bench, options.peers)
+        case "budget":
+            return budget.ours(bench, options.seeds or null_streams.SEEDS)
+        case _:
+            return faults.ours(bench, options.seeds or faults.SEEDS)
 
 
 def _chosen(only: str | None) -> list[str]:
@@ -67,6 +87,9 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", metavar="PART,...", help=f"of {','.join(PARTS)}")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="override a setting")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--seeds", type=int, help="of each synthetic stream, of each planted fault")
+    parser.add_argument("--peers", action="store_true", help="simple peers on the same sets")
+    parser.add_argument("--peers-python", metavar="PATH", help="one with streamad, for SPOT")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser.parse_args(words)
 

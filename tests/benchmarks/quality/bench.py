@@ -11,6 +11,9 @@ from rich.console import Console
 from tests.benchmarks.quality.data import FileSeries, Labels, labels_of, series_of
 from tests.benchmarks.quality.running import Overrides, Result, Scored, Task, run_all
 
+OURS = "anomalyd"
+"""The name under which the judged configuration stands among its peers."""
+
 
 @dataclass(slots=True)
 class Bench:

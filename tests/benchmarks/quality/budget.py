@@ -2,7 +2,7 @@
 
 A source is judged on its points after probation that carry no label, when the budget allows it at least
 `LEAST_ALLOWED` alarms there. *As points* every point that is called an anomaly is an alarm, *as incidents*
-every incident that opens; the ratio is alarms over points times budget, and should lie within a factor of two.
+every incident that opens; the ratio is alarms over points times budget and should lie between 1/2 and 2.
 """
 
 from __future__ import annotations

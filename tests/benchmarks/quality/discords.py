@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.quality.arrays import Floats, probation
+from tests.benchmarks.quality.bench import OURS, Bench
 from tests.benchmarks.quality.made import MadeStream, generator
+from tests.benchmarks.quality.peer_runs import peer_scores
+from tests.benchmarks.quality.running import Task
 
 POINTS = 10_000
 NEAR_POINTS = 100
@@ -36,7 +39,8 @@ class Discord:
 def streams(count: int = SERIES) -> list[MadeStream]:
     """Every second one has a clock with a step of a minute, the others an index."""
     return [
-        MadeStream(f"discord-{i}", i, partial(_values, i), step_ms=60_000 if i % 2 else 1) for i in range(count)
+        MadeStream(f"discord-{i}", i, partial(_values, i), step_ms=60_000 if i % 2 else 1)
+        for i in range(count)
     ]
 
 
@@ -58,10 +62,26 @@ def found(discords: Sequence[Discord], scores: Sequence[Floats]) -> dict[str, An
         "accuracy": float(np.mean(right)),
         "accuracy_from_probation": float(np.mean(whole)),
         "by_change": {
-            change: float(np.mean([r for r, one in zip(right, discords, strict=True) if one.change == change]))
+            change: float(
+                np.mean([r for r, one in zip(right, discords, strict=True) if one.change == change])
+            )
             for change in changes
         },
     }
+
+
+def ours(bench: Bench, with_peers: bool) -> dict[str, Any]:
+    """The figures of the judged configuration, of |x[t] - x[t - 1]|, and of the peers if asked for."""
+    made = [discord(i) for i in range(SERIES)]
+    runs = bench.run([Task(stream, (bench.overrides,)) for stream in streams()], "discords")
+    document = {
+        OURS: found(made, [run[0].score for run in runs]),
+        "|difference|": found(made, [difference(one.values) for one in made]),
+    }
+    if with_peers:
+        for name, scores in peer_scores(bench, streams(), "discords", None).items():
+            document[name] = found(made, scores)
+    return document
 
 
 def difference(values: Floats) -> Floats:
@@ -140,9 +160,7 @@ def _gait(rng: np.random.Generator) -> Shape:
 
     def shape(phase: Floats) -> Floats:
         return np.asarray(
-            _bump(phase, 0.25, 0.08)
-            + second * _bump(phase, 0.55, 0.06)
-            - 0.5 * _bump(phase, 0.8, 0.07)
+            _bump(phase, 0.25, 0.08) + second * _bump(phase, 0.55, 0.06) - 0.5 * _bump(phase, 0.8, 0.07)
         )
 
     return shape

@@ -1,4 +1,4 @@
-"""Nine shapes of faults planted into simulated streams: how many are found, soon enough, at the default budget.
+"""Nine shapes of faults planted into simulated streams: how many are found in time at the default budget.
 
 A fault begins at its *onset* and becomes *visible* at a point that is defined for each shape (see `_SHAPES`):
 there it can be told from the stream's own noise by somebody who knows the stream. It is found if a point from
@@ -73,7 +73,7 @@ def _remembering(rng: np.random.Generator) -> Base:
 
 def _counts(rng: np.random.Generator) -> Base:
     values = rng.poisson(40.0, size=_POINTS).astype(np.float64)
-    return Base(values.reshape(-1, 1), np.full(_POINTS, 40.0), np.sqrt(40.0), 1.0)
+    return Base(values.reshape(-1, 1), np.full(_POINTS, 40.0), float(np.sqrt(40.0)), 1.0)
 
 
 def _heavy(rng: np.random.Generator) -> Base:
@@ -149,13 +149,13 @@ def _dip(base: Base, onset: int, rng: np.random.Generator) -> Planted:
 
 def _level_shift(base: Base, onset: int, rng: np.random.Generator) -> Planted:
     """6 sigma up or down, for good; visible at once."""
-    return _add(base, onset, np.full(_AFTER_POINTS, _sign(rng) * 6.0 * base.sigma), onset)
+    return _add(base, onset, 6.0 * base.sigma * _sign(rng) * np.ones(_AFTER_POINTS), onset)
 
 
 def _drift(base: Base, onset: int, rng: np.random.Generator) -> Planted:
     """A tenth of a sigma more each point; visible where it has come to 4 sigma, 40 points after the onset."""
     slope = _sign(rng) * 0.1 * base.sigma
-    return _add(base, onset, slope * np.arange(1, _AFTER_POINTS + 1), onset + 39)
+    return _add(base, onset, slope * np.arange(1.0, _AFTER_POINTS + 1.0), onset + 39)
 
 
 def _variance_change(base: Base, onset: int, rng: np.random.Generator) -> Planted:
@@ -264,7 +264,7 @@ class Case:
 
 
 def cases(seeds: int = SEEDS) -> list[Case]:
-    """Every shape in every kind of stream that it can be planted in; where there are few kinds, more seeds."""
+    """Every shape in every kind of stream that can show it; where there are few kinds, more seeds."""
     return [
         Case(shape, kind, seed)
         for shape, (_, kinds) in _SHAPES.items()

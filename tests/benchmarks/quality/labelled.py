@@ -9,6 +9,7 @@ from tests.benchmarks.quality.arrays import Floats
 from tests.benchmarks.quality.bench import Bench
 from tests.benchmarks.quality.data import Labels
 from tests.benchmarks.quality.events import event_f1, mean_average_precision
+from tests.benchmarks.quality.peer_runs import peer_scores
 
 
 def figures(labels: Sequence[Labels], scores: Sequence[Floats]) -> dict[str, Any]:
@@ -29,3 +30,9 @@ def ours(bench: Bench, name: str) -> dict[str, Any]:
     """The figures of the configuration that is judged."""
     (scored,) = bench.scored(name)
     return figures(bench.labels(name), [one.score for one in scored])
+
+
+def peers(bench: Bench, name: str, python: str | None) -> dict[str, dict[str, Any]]:
+    """The figures of every peer on a set."""
+    scores = peer_scores(bench, bench.series(name), name, python)
+    return {peer: figures(bench.labels(name), each) for peer, each in scores.items()}

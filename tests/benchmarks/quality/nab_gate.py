@@ -11,10 +11,14 @@ import numpy as np
 from tests.benchmarks.quality import nab
 from tests.benchmarks.quality.arrays import Bools, Floats
 from tests.benchmarks.quality.bench import Bench
+from tests.benchmarks.quality.data import published_scores
 from tests.benchmarks.quality.nab import PROFILES, Judged, Profile
+from tests.benchmarks.quality.peer_runs import peer_scores
 
 BUDGETS = tuple(float(f"{budget:.4g}") for budget in np.logspace(-4, -2, 10))
 SPLITS = 200
+PUBLISHED = ("ARTime", "numenta", "contextOSE", "windowedGaussian")
+"""Those that the data holds; the first three know a file's smallest and largest value beforehand."""
 _SEED = 20150915
 
 
@@ -36,6 +40,17 @@ def ours(bench: Bench) -> dict[str, Any]:
         "profiles": {profile.name: _on_incidents(judged, names, opening, profile) for profile in PROFILES},
         "points": on_points(judged, [one.score for one in points]),
     }
+
+
+def peers(bench: Bench, python: str | None) -> dict[str, dict[str, float]]:
+    """The peers' scores with NAB's own best threshold, and those of the detectors that NAB publishes."""
+    series = bench.series("nab")
+    judged = [nab.judge(labels) for labels in bench.labels("nab")]
+    scores = peer_scores(bench, series, "nab", python)
+    for detector in PUBLISHED:
+        published = published_scores(bench.folder, detector)
+        scores[f"{detector}, published"] = [published[one.name] for one in series]
+    return {name: on_points(judged, each) for name, each in scores.items()}
 
 
 def on_points(judged: Sequence[Judged], scores: Sequence[Floats]) -> dict[str, float]:

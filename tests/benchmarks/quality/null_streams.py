@@ -59,13 +59,13 @@ def _random_walk(rng: np.random.Generator, n: int) -> Floats:
 
 
 def _drifting_variance(rng: np.random.Generator, n: int) -> Floats:
-    """The standard deviation wanders between about a third and three times its mean, over thousands of points."""
+    """The standard deviation wanders, over thousands of points, between about a third and three."""
     scale = np.exp(0.5 * autoregressive(rng.normal(scale=0.02, size=n), 0.9998))
     return np.asarray(rng.normal(size=n) * scale)
 
 
 def _rare_blips(rng: np.random.Generator, n: int) -> Floats:
-    """Noise of a hundredth around 0 and, once in 50 points, a value of 1 to 10: idle with work now and then."""
+    """Idle with work now and then: noise of a hundredth around 0, once in 50 points a value of 1 to 10."""
     busy = rng.random(n) < 0.02
     return np.where(busy, rng.uniform(1.0, 10.0, size=n), rng.normal(scale=0.01, size=n))
 
