@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from service.pipeline import DetectionPipeline
+from service.publication import ScoredPoints
 from service.wire.reader import RecordBatch, read
 from tests.benchmarks.quality.data import FileSeries, default_folder
-from tests.benchmarks.quality.running import Task, results, run_all, scored, settings_of
+from tests.benchmarks.quality.running import Configuration, Task, results, run_all, scored
 from tests.commands.command_line import score
 
 
@@ -30,21 +31,23 @@ def series(tmp_path: Path) -> FileSeries:
 def test_the_bytes_are_those_of_the_command(series: FileSeries) -> None:
     records = series.records()
     ran = score(b"\n".join(records), "--set", "detection.false_alarms=0.01")
-    overrides = ("detection.false_alarms=0.01",)
-    assert ran.stdout.splitlines() == list(results(records, settings_of(overrides)))
+    configuration = Configuration(overrides=("detection.false_alarms=0.01",))
+    assert ran.stdout.splitlines() == list(results(records, configuration.settings()))
 
 
 def test_the_bytes_are_those_of_the_command_on_a_real_file() -> None:
-    path = default_folder() / "nab" / "data" / "realKnownCause" / "nyc_taxi.csv"
+    path = default_folder() / "nab" / "data" / "realAWSCloudwatch" / "ec2_cpu_utilization_24ae8d.csv"
     if not path.exists():
         pytest.skip(f"no {path}")
-    records = FileSeries("nyc_taxi.csv", path).records()
-    assert score(b"\n".join(records)).stdout.splitlines() == list(results(records, settings_of(())))
+    records = FileSeries(path.name, path).records()
+    assert score(b"\n".join(records)).stdout.splitlines() == list(
+        results(records, Configuration().settings())
+    )
 
 
 def test_columns_are_what_the_results_say_and_what_the_pipeline_decided(series: FileSeries) -> None:
     records = series.records()
-    settings = settings_of(())
+    settings = Configuration().settings()
     found = scored(records, settings)
     published = [json.loads(result) for result in results(records, settings)]
     assert found.score.tolist() == pytest.approx([one.get("score", np.nan) for one in published], nan_ok=True)
@@ -54,19 +57,20 @@ def test_columns_are_what_the_results_say_and_what_the_pipeline_decided(series: 
     assert np.isnan(found.score[300])
     n = len(records)
     batch = RecordBatch(records, [None] * n, [None] * n, np.arange(n), np.full(n, 4_000_000_000_000))
-    (stretch,) = DetectionPipeline(settings.detection).score(read(batch, settings.input))
-    np.testing.assert_allclose(found.score, stretch.decided.score, rtol=1e-5)  # type: ignore[union-attr]
+    steps = DetectionPipeline(settings.detection).score(read(batch, settings.input))
+    decided = np.concatenate([step.decided.score for step in steps if isinstance(step, ScoredPoints)])
+    np.testing.assert_allclose(found.score, decided, rtol=1e-5)
 
 
 def test_an_opening_point_counts_with_its_score_and_others_with_0(series: FileSeries) -> None:
-    found = scored(series.records(), settings_of(()))
+    found = scored(series.records(), Configuration().settings())
     opening = found.opening_score
     assert opening[700] == found.score[700]
     assert set(np.flatnonzero(opening)) == set(np.flatnonzero(found.opened))
 
 
 def test_several_processes_give_what_one_gives_in_the_same_order(series: FileSeries) -> None:
-    tasks = [Task(series, ((), (f"detection.false_alarms={budget}",))) for budget in (0.01, 0.001)]
+    tasks = [Task(series, (Configuration(), Configuration().with_budget(budget))) for budget in (0.01, 0.001)]
     alone, together = run_all(tasks, 1, "test"), run_all(tasks, 2, "test")
     for one, other in zip(alone, together, strict=True):
         for a, b in zip(one, other, strict=True):

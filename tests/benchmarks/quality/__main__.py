@@ -12,12 +12,21 @@ from typing import Any
 from rich.console import Console
 
 from service import __version__
-from service.errors import AnomalydError
-from tests.benchmarks.quality import budget, discords, faults, labelled, nab_gate, null_streams
+from service.errors import AnomalydError, ConfigurationError
+from tests.benchmarks.quality import (
+    budget,
+    choosing,
+    discords,
+    faults,
+    labelled,
+    nab_gate,
+    null_streams,
+    plot,
+)
 from tests.benchmarks.quality.bench import OURS, Bench
 from tests.benchmarks.quality.data import LABELLED, default_folder
 from tests.benchmarks.quality.report import tables
-from tests.benchmarks.quality.running import settings_of
+from tests.benchmarks.quality.running import Configuration
 
 PARTS = ("nab", *LABELLED, "discords", "budget", "faults")
 
@@ -31,6 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if options.plot:
+        plot.draw(found, options.plot)
     console = Console(width=None if sys.stdout.isatty() else 160)
     for heading, table in tables(found):
         console.print(heading, table, "", markup=False, highlight=False)
@@ -38,12 +49,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    bench = Bench(options.data, options.jobs, tuple(options.set))
-    detection = settings_of(bench.overrides).detection
+    if options.leave_one_out:
+        return _left_out(options)
+    configuration = Configuration(options.config, tuple(options.set))
+    bench = Bench(options.data, options.jobs, configuration)
     found: dict[str, Any] = {
         "anomalyd": __version__,
-        "overrides": list(bench.overrides),
-        "model_version": detection.model_version(),
+        "overrides": list(options.set),
+        "model_version": configuration.settings().detection.model_version(),
     }
     for part in _chosen(options.only):
         if part in LABELLED:
@@ -51,6 +64,19 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         else:
             found[part] = _part(bench, part, options)
     return found
+
+
+def _left_out(options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of every candidate on every set, and of the chosen one on each set left out."""
+    sets = _chosen(options.only, choosing.SETS)
+    candidates = dict(map(choosing.candidate, options.candidate))
+    if len(candidates) < 2 or len(sets) < 2:
+        raise ConfigurationError(["--leave-one-out: needs two --candidate and two sets at least"])
+    found = {}
+    for name, configuration in candidates.items():
+        bench = Bench(options.data, options.jobs, configuration)
+        found[name] = {one: choosing.figures(bench, one) for one in sets}
+    return {"anomalyd": __version__, "candidates": found, "left_out": choosing.left_out(found)}
 
 
 def _labelled(bench: Bench, name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -73,12 +99,12 @@ def _part(bench: Bench, part: str, options: argparse.Namespace) -> dict[str, Any
             return faults.ours(bench, options.seeds or faults.SEEDS)
 
 
-def _chosen(only: str | None) -> list[str]:
+def _chosen(only: str | None, parts: Sequence[str] = PARTS) -> list[str]:
     """The named parts, in their own order."""
-    names = only.split(",") if only else list(PARTS)
-    if unknown := set(names) - set(PARTS):
-        raise SystemExit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    return [part for part in PARTS if part in names]
+    names = only.split(",") if only else list(parts)
+    if unknown := set(names) - set(parts):
+        raise SystemExit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    return [part for part in parts if part in names]
 
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
@@ -86,10 +112,16 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=default_folder(), help="folder of the sets")
     parser.add_argument("--only", metavar="PART,...", help=f"of {','.join(PARTS)}")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="override a setting")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings to judge instead of the defaults"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seeds", type=int, help="of each synthetic stream, of each planted fault")
     parser.add_argument("--peers", action="store_true", help="simple peers on the same sets")
     parser.add_argument("--peers-python", metavar="PATH", help="one with streamad, for SPOT")
+    parser.add_argument("--leave-one-out", action="store_true", help="choose among the candidates")
+    parser.add_argument("--candidate", action="append", default=[], metavar="NAME=FILE|SETTING=VALUE,...")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture of what ran")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser.parse_args(words)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.benchmarks.quality.data import FileSeries, Labels, labels_of, series_of
-from tests.benchmarks.quality.running import Overrides, Result, Scored, Task, run_all
+from tests.benchmarks.quality.running import Configuration, Result, Scored, Task, run_all
 
 OURS = "anomalyd"
 """The name under which the judged configuration stands among its peers."""
@@ -20,14 +20,14 @@ class Bench:
     """Runs the service's pipeline over sets, each configuration once.
 
     Attributes:
-        overrides: settings of the configuration that is judged, on top of the defaults.
+        configuration: what is judged.
     """
 
     folder: Path
     jobs: int = 2
-    overrides: Overrides = ()
+    configuration: Configuration = field(default_factory=Configuration)
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
-    _known: dict[tuple[str, Overrides], list[Scored]] = field(default_factory=dict)
+    _known: dict[tuple[str, Configuration], list[Scored]] = field(default_factory=dict)
     _labels: dict[str, list[Labels]] = field(default_factory=dict)
 
     def series(self, name: str) -> list[FileSeries]:
@@ -41,7 +41,7 @@ class Bench:
 
     def scored(self, name: str, budgets: Sequence[float] = ()) -> list[list[Scored]]:
         """For each budget, or once as configured, what is published of each series of a set."""
-        wanted = self.with_budgets(budgets) or (self.overrides,)
+        wanted = self.with_budgets(budgets) or (self.configuration,)
         missing = tuple(one for one in wanted if (name, one) not in self._known)
         if missing:
             found = self.run([Task(one, missing) for one in self.series(name)], name)
@@ -53,6 +53,6 @@ class Bench:
         """What tasks give that need no cache, in their order."""
         return run_all(tasks, self.jobs, what, self.console)
 
-    def with_budgets(self, budgets: Sequence[float]) -> tuple[Overrides, ...]:
+    def with_budgets(self, budgets: Sequence[float]) -> tuple[Configuration, ...]:
         """The configuration once with each budget."""
-        return tuple((*self.overrides, f"detection.false_alarms={budget!r}") for budget in budgets)
+        return tuple(self.configuration.with_budget(budget) for budget in budgets)

@@ -73,7 +73,7 @@ def found(discords: Sequence[Discord], scores: Sequence[Floats]) -> dict[str, An
 def ours(bench: Bench, with_peers: bool) -> dict[str, Any]:
     """The figures of the judged configuration, of |x[t] - x[t - 1]|, and of the peers if asked for."""
     made = [discord(i) for i in range(SERIES)]
-    runs = bench.run([Task(stream, (bench.overrides,)) for stream in streams()], "discords")
+    runs = bench.run([Task(stream, (bench.configuration,)) for stream in streams()], "discords")
     document = {
         OURS: found(made, [run[0].score for run in runs]),
         "|difference|": found(made, [difference(one.values) for one in made]),

@@ -8,7 +8,7 @@ the onset to `SOON_POINTS` after that one is an anomaly or opens an incident.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -257,7 +257,8 @@ class Case:
     def _plant(self, rng: np.random.Generator) -> Planted:
         plant, kinds = _SHAPES[self.shape]
         base = kinds[self.kind](rng)
-        return plant(base, int(rng.integers(_FIRST_ONSET, _LAST_ONSET)), rng)
+        planted = plant(base, int(rng.integers(_FIRST_ONSET, _LAST_ONSET)), rng)
+        return replace(planted, values=planted.values[: planted.onset + _AFTER_POINTS])
 
     def _values(self, rng: np.random.Generator) -> Floats:
         return self._plant(rng).values
@@ -283,7 +284,7 @@ def ours(bench: Bench, seeds: int = SEEDS) -> dict[str, Any]:
     Chance: how often as long a stretch, taken 500 points before the onset, holds an alarm.
     """
     planned = cases(seeds)
-    runs = bench.run([Task(case.stream(), (bench.overrides,)) for case in planned], "planted faults")
+    runs = bench.run([Task(case.stream(), (bench.configuration,)) for case in planned], "planted faults")
     return summary(planned, [case.planted() for case in planned], [run[0] for run in runs])
 
 

@@ -35,6 +35,8 @@ def tables(found: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
             f"least {faults['least']:.3f}, by chance {faults['chance']:.3f}",
             _faults(faults),
         )
+    if "left_out" in found:
+        yield "Each set with the candidate that was chosen on the others", _left_out(found)
 
 
 def by_peer(found: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[str, Mapping[str, float]]]:
@@ -123,6 +125,22 @@ def _faults(found: Mapping[str, Any]) -> Table:
         cells = [_figure(figures["by_kind"].get(kind)) for kind in kinds]
         table.add_row(shape, f"{figures['found']:.3f}", str(figures["cases"]), *cells)
     return table
+
+
+def _left_out(found: Mapping[str, Any]) -> Table:
+    table = _table("set", "chosen", *found["candidates"])
+    for name, one in found["left_out"].items():
+        cells = [
+            _mark(" / ".join(f"{x:.3g}" for x in figures[name].values()), candidate == one["best"])
+            for candidate, figures in found["candidates"].items()
+        ]
+        table.add_row(name, one["chosen"], *cells)
+    table.caption = "* best on that set itself"
+    return table
+
+
+def _mark(text: str, best: bool) -> str:
+    return f"{text} *" if best else text
 
 
 def _figure(value: float | None) -> str:

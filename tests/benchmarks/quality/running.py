@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -23,8 +24,24 @@ _RECORD_TIME_MS = 4_000_000_000_000
 """Kafka's time of the records, which counts only where a point has none of its own."""
 
 Result = TypeVar("Result")
-Overrides = tuple[str, ...]
-"""Settings as `--set` has them: `detection.threshold=0.9`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What is judged: the defaults, a file's settings on top, then overrides as `--set` has them.
+
+    The environment is left out of it.
+    """
+
+    file: Path | None = None
+    overrides: tuple[str, ...] = ()
+
+    def settings(self) -> Settings:
+        """Raises ConfigurationError with every mistake."""
+        return load(self.file, environment={}, overrides=self.overrides)
+
+    def with_budget(self, budget: float) -> Configuration:
+        return replace(self, overrides=(*self.overrides, f"detection.false_alarms={budget!r}"))
 
 
 class Stream(Protocol):
@@ -96,16 +113,11 @@ class Task:
     """One stream under several configurations, so that it is read once."""
 
     stream: Stream
-    configurations: tuple[Overrides, ...]
+    configurations: tuple[Configuration, ...]
 
     def __call__(self) -> list[Scored]:
         records = self.stream.records()
-        return [scored(records, settings_of(overrides)) for overrides in self.configurations]
-
-
-def settings_of(overrides: Sequence[str]) -> Settings:
-    """The default settings with these; the environment is left out of it."""
-    return load(environment={}, overrides=overrides)
+        return [scored(records, configuration.settings()) for configuration in self.configurations]
 
 
 def run_all(
