@@ -45,6 +45,13 @@ def test_the_bytes_are_those_of_the_command_on_a_real_file() -> None:
     )
 
 
+def test_what_comes_later_changes_no_earlier_result(series: FileSeries) -> None:
+    records, settings = series.records(), Configuration().settings()
+    whole = list(results(records, settings))
+    for points in (1, 701, 899):
+        assert list(results(records[:points], settings)) == whole[:points]
+
+
 def test_columns_are_what_the_results_say_and_what_the_pipeline_decided(series: FileSeries) -> None:
     records = series.records()
     settings = Configuration().settings()
