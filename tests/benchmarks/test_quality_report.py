@@ -193,6 +193,8 @@ def test_peers_are_what_their_formulas_say() -> None:
         past = x[max(0, t - 60) : t]
         spread = 1.4826 * np.median(np.abs(past - np.median(past)))
         assert robust[t] == pytest.approx(abs(x[t] - np.median(past)) / spread)
+    tied = peers.robust_z(np.array([1.0, 1.0, 1.0, 1.0, 3.0, 2.0]), untie=True)
+    assert tied[5] == pytest.approx(1.0 / (1.2533 * 2.0 / 5.0))
     gaussian = peers.gaussian_scorer(x, 50, 20)
     assert (gaussian[:20] == 0).all()
     assert ((gaussian >= 0) & (gaussian <= 1)).all()

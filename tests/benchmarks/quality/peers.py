@@ -20,6 +20,7 @@ Detector = Callable[[Floats], Floats]
 WINDOW = 6_400
 """Points that NAB's windowed Gaussian looks back."""
 _TINY = 1e-10
+_BLOCK_POINTS = 512  # that a median is taken of at once
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -44,20 +45,28 @@ def gaussian_scorer(x: Floats, window: int = 1_000, grace_points: int = 100) -> 
     return np.where(count < grace_points, 0.0, share)
 
 
-def robust_z(x: Floats, window: int = 1_000) -> Floats:
-    """How many scaled median absolute deviations off the median of the last `window` points."""
+def robust_z(x: Floats, window: int = 1_000, untie: bool = False) -> Floats:
+    """How many scaled median absolute deviations off the median of the last `window` points.
+
+    Where more than half of them are equal that is 0, and everything else far off; with `untie` the scaled mean
+    absolute deviation stands in.
+    """
     score = np.zeros_like(x)
-    for start in range(1, len(x), 512):
-        stop = min(start + 512, len(x))
-        if start < window:
-            rows = [x[max(0, t - window) : t] for t in range(start, stop)]
-            middle = np.array([np.median(row) for row in rows])
-            spread = np.array([np.median(np.abs(row - m)) for row, m in zip(rows, middle, strict=True)])
-        else:
-            block = np.lib.stride_tricks.sliding_window_view(x[start - window : stop - 1], window)
-            middle = np.median(block, axis=1)
-            spread = np.median(np.abs(block - middle[:, None]), axis=1)
-        score[start:stop] = np.abs(x[start:stop] - middle) / (1.4826 * spread + _TINY)
+    for start in range(1, len(x), _BLOCK_POINTS):
+        stop = min(start + _BLOCK_POINTS, len(x))
+        # Each row is what lies before one point; the first ones are short, which NaN stands for.
+        padded = np.concatenate(
+            [np.full(max(0, window - start), np.nan), x[max(0, start - window) : stop - 1]]
+        )
+        rows = np.lib.stride_tricks.sliding_window_view(padded, window)
+        median, mean = (np.median, np.mean) if start >= window else (np.nanmedian, np.nanmean)
+        middle = median(rows, axis=1)
+        off = np.abs(rows - middle[:, None])
+        spread = 1.4826 * median(off, axis=1)
+        if untie:
+            tied = spread == 0
+            spread[tied] = 1.2533 * mean(off[tied], axis=1)
+        score[start:stop] = np.abs(x[start:stop] - middle) / (spread + _TINY)
     return score
 
 
@@ -73,6 +82,7 @@ PEERS: dict[str, Detector] = {
     "difference, river SAD": partial(of_difference, standard_absolute_deviation),
     "river Gaussian(1000)": gaussian_scorer,
     "robust z(1000)": robust_z,
+    "robust z(1000), untied": partial(robust_z, untie=True),
 }
 JOINS: dict[str, Callable[[Floats], Floats]] = {
     "max": lambda each: np.asarray(each.max(axis=1)),
