@@ -13,7 +13,7 @@ from rich.console import Console
 from service.errors import ConfigurationError
 from tests.benchmarks.quality import choosing, peers, plot
 from tests.benchmarks.quality.__main__ import main
-from tests.benchmarks.quality.report import BEST_PEER, best_peer, by_peer, tables
+from tests.benchmarks.quality.report import BEST_PEER, best_peer, by_peer, markdown, tables
 
 
 @pytest.fixture
@@ -160,6 +160,12 @@ def test_every_part_has_a_heading_and_a_table(tmp_path: Path) -> None:
     assert "0.400 / 0.700" in told  # the best peer, each figure its own
     plot.draw(a_document(), tmp_path / "found.png")
     assert (tmp_path / "found.png").stat().st_size > 20_000
+
+
+def test_a_page_has_the_same_tables() -> None:
+    page = markdown(a_document())
+    assert "| ARTime, published | 74.9 | 74.9 | 74.9 | points, best threshold |" in page
+    assert page.count("**") == 10
 
 
 def test_of_the_ways_to_join_values_the_better_is_shown() -> None:

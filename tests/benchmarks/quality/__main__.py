@@ -25,7 +25,7 @@ from tests.benchmarks.quality import (
 )
 from tests.benchmarks.quality.bench import OURS, Bench
 from tests.benchmarks.quality.data import LABELLED, default_folder
-from tests.benchmarks.quality.report import tables
+from tests.benchmarks.quality.report import markdown, tables
 from tests.benchmarks.quality.running import Configuration
 
 PARTS = ("nab", *LABELLED, "discords", "budget", "faults")
@@ -40,6 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(markdown(found), encoding="utf-8")
     if options.plot:
         plot.draw(found, options.plot)
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -122,6 +124,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--leave-one-out", action="store_true", help="choose among the candidates")
     parser.add_argument("--candidate", action="append", default=[], metavar="NAME=FILE|SETTING=VALUE,...")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture of what ran")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables as a page has them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser.parse_args(words)
 

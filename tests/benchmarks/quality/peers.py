@@ -48,8 +48,8 @@ def gaussian_scorer(x: Floats, window: int = 1_000, grace_points: int = 100) -> 
 def robust_z(x: Floats, window: int = 1_000, untie: bool = False) -> Floats:
     """How many scaled median absolute deviations off the median of the last `window` points.
 
-    Where more than half of them are equal that is 0, and everything else far off; with `untie` the scaled mean
-    absolute deviation stands in.
+    Where more than half of them are equal that is 0, and everything else far off; with `untie` the scaled
+    mean absolute deviation stands in.
     """
     score = np.zeros_like(x)
     for start in range(1, len(x), _BLOCK_POINTS):

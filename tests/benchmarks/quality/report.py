@@ -39,6 +39,17 @@ def tables(found: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
         yield "Each set with the candidate that was chosen on the others", _left_out(found)
 
 
+def markdown(found: Mapping[str, Any]) -> str:
+    """The same as a page has them."""
+    parts = []
+    for heading, table in tables(found):
+        columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+        head, *rows = (" | ".join(cells) for cells in zip(*columns, strict=True))
+        parts += [f"**{heading}**", "", f"| {head} |", "|" + "---|" * len(columns)]
+        parts += [*(f"| {row} |" for row in rows), ""]
+    return "\n".join(parts)
+
+
 def by_peer(found: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[str, Mapping[str, float]]]:
     """Of each peer the way of joining values with the larger sum of figures; "" where there is one value."""
     best: dict[str, tuple[str, Mapping[str, float]]] = {}
