@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,12 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         "model_version": configuration.settings().detection.model_version(),
     }
     for part in _chosen(options.only):
+        started = time.monotonic()
         if part in LABELLED:
             found.setdefault("sets", {})[part] = _labelled(bench, part, options)
         else:
             found[part] = _part(bench, part, options)
+        bench.console.print(f"{part}: {time.monotonic() - started:,.0f} s")
     return found
 
 
