@@ -165,6 +165,7 @@ def test_every_part_has_a_heading_and_a_table(tmp_path: Path) -> None:
 def test_a_page_has_the_same_tables() -> None:
     page = markdown(a_document())
     assert "| ARTime, published | 74.9 | 74.9 | 74.9 | points, best threshold |" in page
+    assert "| \\|difference\\| | 0.50 |" in page
     assert page.count("**") == 10
 
 

@@ -43,11 +43,15 @@ def markdown(found: Mapping[str, Any]) -> str:
     """The same as a page has them."""
     parts = []
     for heading, table in tables(found):
-        columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+        columns = [[_cell(column.header), *map(_cell, column.cells)] for column in table.columns]
         head, *rows = (" | ".join(cells) for cells in zip(*columns, strict=True))
         parts += [f"**{heading}**", "", f"| {head} |", "|" + "---|" * len(columns)]
         parts += [*(f"| {row} |" for row in rows), ""]
     return "\n".join(parts)
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|")
 
 
 def by_peer(found: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[str, Mapping[str, float]]]:
