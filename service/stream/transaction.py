@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from service.stream.bulk import Bulk, BulkProducer
 from service.stream.crash_points import here
+from service.stream.hanging import HangWatch
 
 Headers = list[tuple[str, bytes]]
 
@@ -51,8 +52,11 @@ class Transactions:
     `on_retry(text)` hears of every retriable failure; it may raise to give up (the service stops).
     """
 
-    def __init__(self, make_producer: Callable[[], Producer], on_retry: Callable[[str], None]) -> None:
+    def __init__(
+        self, make_producer: Callable[[], Producer], on_retry: Callable[[str], None], watch: HangWatch
+    ) -> None:
         self._make_producer = make_producer
+        self._watch = watch
         self._on_retry = on_retry
         self._producer: Producer | None = None
         self._bulk_producer: BulkProducer | None = None
@@ -128,7 +132,8 @@ class Transactions:
     def _insist(self, call: Callable[[float], object]) -> None:
         while True:
             try:
-                call(_CALL_TIMEOUT_S)
+                with self._watch.over():
+                    call(_CALL_TIMEOUT_S)
                 return
             except KafkaException as error:
                 if not error.args[0].retriable():
