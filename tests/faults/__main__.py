@@ -28,6 +28,7 @@ from tests.faults.proxy import Proxy
 _PROPERTIES = {
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     "broker.session.timeout.ms": "4000",
+    "log.cleaner.backoff.ms": "1000",
 }
 _LINK = "LINK"
 _WIDE = 160  # for the table, where nobody says how wide it may be

@@ -84,6 +84,8 @@ class Bed:
     """Whether the audit at the end is what judges."""
     until: auditing.Until = "now"
     """Up to where everything must be answered at the end."""
+    recompute: auditing.Recompute | None = None
+    """What the audit compares with, if not with what the settings give from nothing."""
     counted: bool = True
     """Whether the input still has all that was sent."""
     _prefix: str = field(init=False)
@@ -313,7 +315,7 @@ class Bed:
             settings.topics,
             settings.publish,
             auditing.Scope(until=self.until),
-            recomputing(settings),
+            self.recompute or recomputing(settings),
         )
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ def _drop(*_: Any) -> NoReturn:
     raise structlog.DropEvent
 
 
-_log: Logger = structlog.wrap_logger(None, processors=[_drop])
+SILENT: Logger = structlog.wrap_logger(None, processors=[_drop])
 
 
 @dataclass(slots=True)
@@ -176,12 +176,12 @@ class History:
             limits=_LIMITS,
             metrics=self._metrics,
             clock=self._clock,
-            log=_log,
+            log=SILENT,
         )
 
     def _writer(self, topic: str) -> SnapshotWriter:
         make = partial(make_snapshot_producer, self.settings.kafka)
-        return SnapshotWriter(make, topic, metrics=self._metrics, clock=self._clock, log=_log)
+        return SnapshotWriter(make, topic, metrics=self._metrics, clock=self._clock, log=SILENT)
 
     def _pipeline(self, partition: int, born: int) -> DetectionPipeline:
         return DetectionPipeline(self.settings.detection, topic=self._input, partition=partition, born=born)

@@ -6,6 +6,12 @@ import signal
 import time
 
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from service.stream.crash_points import VARIABLE
 from service.stream.reading import read_all, spans_of
@@ -19,6 +25,7 @@ from tests.kafka.running import headers
 
 _OLDER = "an older snapshot is used"
 _ROUNDS = 3
+_COMPACTED_S = 120.0
 _ASTRAY_SHARE = 0.2
 _BACK = 500  # records that the group is set back by
 _PAST = 50  # records that are deleted before they are scored
@@ -94,6 +101,49 @@ def _start_with_corrupted(bed: Bed) -> None:
         _goes_on(bed, post)
 
 
+@case("snapshots-compacted", "what newer snapshots replaced is compacted away while the service is killed")
+def compacted(bed: Bed) -> None:
+    post = bed.under_load()
+    _compact_often(bed)
+    deadline = time.monotonic() + _COMPACTED_S
+    while (gone := _compacted_away(bed)) == 0 or len(bed.recoveries) < _ROUNDS:
+        if time.monotonic() > deadline:
+            bed.problems.append(f"only {gone} records were compacted away in {_COMPACTED_S:.0f} s")
+            return
+        bed.stop(post)  # for a snapshot of every partition
+        post.start()
+        bed.wait_for_results()
+        if bed.fault(post.kill) is None:
+            return
+        bed.expect(not post.said(_OLDER), f"older snapshots were used: {post.said(_OLDER)}")
+    bed.notes.append(f"{gone} records of snapshots were compacted away")
+
+
+def _compact_often(bed: Bed) -> None:
+    entries = {
+        "segment.bytes": str(1 << 20),
+        "min.cleanable.dirty.ratio": "0.01",
+        "max.compaction.lag.ms": "1",
+    }
+    changes = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in entries.items()
+    ]
+    topic = ConfigResource(
+        ResourceType.TOPIC, bed.settings.topics.name("snapshots"), incremental_configs=changes
+    )
+    admin = bed.ground.admin
+    for future in admin.incremental_alter_configs([topic]).values():
+        future.result(30.0)
+
+
+def _compacted_away(bed: Bed) -> int:
+    """How many records of the snapshots topic there were and are no more."""
+    kafka, topic = bed.settings.kafka, bed.settings.topics.name("snapshots")
+    written = sum(span.stop for span in spans_of(kafka, topic).values())
+    return written - sum(1 for _ in read_all(kafka, topic))
+
+
 @case("snapshots-beyond", "the group's offsets set back by hand: older snapshots, and the same bytes again")
 def beyond(bed: Bed) -> None:
     """Some records are answered twice, as the operator wanted; the usual audit would mind."""
@@ -161,7 +211,10 @@ def log_past(bed: Bed) -> None:
     below = {number: offset + _PAST for number, offset in bed.committed().items()}
     if _input_reaches(bed, below):
         bed.delete_records(below)
-        if bed.refuses(post, "deleted before they were scored", UPGRADE) and bed.succeeds("upgrade"):
+        refused = bed.refuses(post, "deleted before they were scored", UPGRADE)
+        # Dead with one offset set, and no birth there yet.
+        killed = bed.look(lambda: _dies(bed, "mid-snapshot"), "an upgrade dies between offset and birth")
+        if refused and killed and bed.refuses(post, UPGRADE) and bed.succeeds("upgrade"):
             _goes_on(bed, post)
 
 
@@ -196,8 +249,7 @@ def model_changed(bed: Bed) -> None:
     newer = bed.post("a", name="a-newer", start=False)
     if not bed.refuses(newer, "is of model", UPGRADE):
         return
-    killed = bed.command("upgrade", environment={VARIABLE: "mid-snapshot:2"})
-    bed.expect(killed.returncode == -signal.SIGKILL, f"the upgrade ended with {killed.returncode}")
+    bed.expect(_dies(bed, "mid-snapshot:2"), "the upgrade did not die at its second birth")
     bed.refuses(newer, "is of model", UPGRADE)
     if not _goes_on(bed, older):
         return
@@ -208,6 +260,11 @@ def model_changed(bed: Bed) -> None:
     bed.until = "now"
     if bed.succeeds("upgrade", "--warm-up", "1000"):
         _goes_on(bed, newer)
+
+
+def _dies(bed: Bed, at: str) -> bool:
+    """Whether an upgrade that is killed there gets as far."""
+    return bed.command("upgrade", environment={VARIABLE: at}).returncode == -signal.SIGKILL
 
 
 def _goes_on(bed: Bed, post: Post) -> bool:
