@@ -32,23 +32,16 @@ def _bed(name: str, broker: RunningBroker, directory: Path) -> Iterator[Bed]:
     assert report.clean, report.as_json()
 
 
-def test_kills_at_random_moments_lose_repeat_and_change_nothing(
+def test_kills_at_random_moments_and_at_named_ones_lose_repeat_and_change_nothing(
     broker: RunningBroker, tmp_path: Path
 ) -> None:
     with _bed("kill", broker, tmp_path) as bed:
         kill(bed)
-    assert len(bed.recoveries) == QUICK.kills
-
-
-def test_a_kill_at_each_step_of_a_transaction_or_in_a_restore_loses_repeats_and_changes_nothing(
-    broker: RunningBroker, tmp_path: Path
-) -> None:
-    with _bed("kill-points", broker, tmp_path) as bed:
-        post = bed.under_load()
-        assert die_at(bed, post, "after-produce", 7)
+        (post,) = bed.posts
         assert die_at(bed, post, "after-send-offsets", 3)
         assert die_at(bed, post, "after-commit", 5)
         assert die_at(bed, post, "mid-restore", 1)
+    assert len(bed.recoveries) == QUICK.kills + 3
 
 
 def test_a_partition_comes_back_to_the_bit_whichever_of_its_snapshots_are_damaged(
