@@ -38,6 +38,8 @@ def java_reader(bed: Bed) -> None:
             reader.wait()
     java: dict[int, list[tuple[int, bytes, bytes]]] = {}
     for line in seen.read_bytes().splitlines():
+        if not line.startswith(b"Partition:"):
+            continue  # it says there, too, that nothing came any more
         partition, offset, key, value = line.split(b"\t", 3)
         number, at = int(partition.partition(b":")[2]), int(offset.partition(b":")[2])
         java.setdefault(number, []).append((at, key, value))
