@@ -29,7 +29,7 @@ from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
 from service.wire.reader import Others, ReadBatch
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Raised whenever the same input would give other results; part of every model version."""
 
 
@@ -90,11 +90,12 @@ class DetectionPipeline:
         self.ensemble = make_ensemble(self.config.ensemble, executor)
         self._calibration = BudgetCalibration()
         self._decision = Decision(self.config)
-        self._tables = (self._calibration.table, self._decision.table, self._features.table)
+        source_tables = (self._calibration.table, self._decision.table, self._features.source_table)
+        self._tables = (*source_tables, self._features.table)
         self.sources = Sources(
             self.config.max_sources,
             self.config.max_values_per_source,
-            source_tables=[self._calibration.table, self._decision.table],
+            source_tables=source_tables,
             series_tables=[self._features.table],
         )
         self.publication = Publication(
@@ -131,6 +132,7 @@ class DetectionPipeline:
             "sources": self.sources.state(),
             "calibration": self._calibration.table.arrays(slots),
             "decision": self._decision.table.arrays(slots),
+            "joined": self._features.source_table.arrays(slots),
             "features": self._features.table.arrays(series),
             "ensemble": self.ensemble.state(),
             "counts": {"judged": np.array([self.judged]), "promised": np.array([self.promised])},
@@ -151,6 +153,7 @@ class DetectionPipeline:
         self.sources.restore(part("sources"))
         self._calibration.table.restore(part("calibration"))
         self._decision.table.restore(part("decision"))
+        self._features.source_table.restore(part("joined"))
         self._features.table.restore(part("features"))
         self.ensemble.restore(part("ensemble"))
         counts = part("counts")
@@ -219,12 +222,13 @@ class DetectionPipeline:
             start = placed.stop
 
     def _score(self, batch: PointBatch, placed: Placement) -> ScoredPoints:
-        features = self._features.advance(placed)
-        surprises = self.ensemble.members(features)
-        oddness = self.ensemble.combine(surprises)
-        surprise = self._calibration.advance(placed.source, oddness)
         time_ms, offset = (batch.points[field][placed.fresh] for field in ("time_ms", "offset"))
-        decided = self._decision.advance(placed.source, time_ms, offset, surprise)
+        features = self._features.advance(placed, time_ms)
+        surprises = self.ensemble.members(features)
+        reference = self.ensemble.combine(surprises)
+        budget = self._decision.budgets(placed.source, time_ms)
+        surprise, opening = self._calibration.advance(placed.source, reference, features.evidence, budget)
+        decided = self._decision.advance(placed.source, offset, budget, surprise, opening)
         judged = ~np.isnan(decided.score)
         self.judged += int(judged.sum())
         self.promised += float(decided.budget[judged].sum())
