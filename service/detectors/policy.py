@@ -27,7 +27,7 @@ _KNOWN_BUDGETS = 10.0
 _BELOW, _ABOVE = 0.6, 3.0
 
 # Where the threshold starts at a budget of 1 in 1,000, and how much it rises per decade of the budget.
-_EVIDENCE_START, _EVIDENCE_SLOPE = 1.1, 0.5
+_EVIDENCE_START, _EVIDENCE_SLOPE = 1.2, 0.5
 _SURPRISE_START, _SURPRISE_SLOPE = 2.8, 1.0
 
 
