@@ -184,7 +184,7 @@ BUDGET_COLUMNS = {
     "policy": Column(np.float64, policy.NUMBERS),
 }
 
-_TRUST_BUDGETS = 1.0  # of points, after which a source's own estimate weighs as much as the reference
+_TRUST_POINTS = 1000.0  # after which a source's own estimate weighs as much as the reference
 _APART = 1e-3  # decades: keeps the two sides of the budget apart
 _LOWEST_SCORED = 2.32  # decades below the budget: score 0
 _SQUEEZED = 0.5
@@ -296,9 +296,9 @@ def oddness_of(reference: float) -> float:
 
 
 @kernel
-def _shrunk(own: float, reference: float, budgets_seen: float) -> float:
+def _shrunk(own: float, reference: float, seen: float) -> float:
     """The source's own estimate, and what is usual elsewhere where it has seen too little to tell."""
-    trust = budgets_seen / (budgets_seen + _TRUST_BUDGETS)
+    trust = seen / (seen + _TRUST_POINTS)
     return trust * own + (1.0 - trust) * reference
 
 
@@ -362,7 +362,7 @@ def _advance(
         sketch.refit_if_due(counts, row)
         value = oddness_of(elsewhere)
         own = _floored(row[sketch.SEEN], _levelled(row, sketch.surprise(counts, row, value)))
-        surprise = _shrunk(own, elsewhere, alarms[policy.POINTS] * last)
+        surprise = _shrunk(own, elsewhere, alarms[policy.POINTS])
         has_evidence = not math.isnan(evidence[point])
         opening[point] = policy.opens(alarms, evidence[point], surprise, has_evidence, level, last)
         if opening[point]:

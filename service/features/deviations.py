@@ -65,13 +65,15 @@ _RECENT = 5  # those of which a short memory is kept: step, short, mean of two, 
     _GAP,
     _GAP_BEFORE,
     _FIRST,
-) = range(11)
-SQUARES = 11  # .. + 7: mean square of each deviation
+    _RUN,
+    _RUN_SQUARE,
+) = range(13)
+SQUARES = 13  # .. + 7: mean square of each deviation
 _RECENT_MEANS = SQUARES + DEVIATIONS  # .. + 4
 _LATER_MEANS = _RECENT_MEANS + _RECENT  # .. + 4
 NUMBERS = _LATER_MEANS + _RECENT
 
-_WEIGHTS = np.array([1.0, 0.7, 0.0, 0.7, 0.7, 0.7, 3.0, 3.0])
+_WEIGHTS = np.array([1.0, 0.7, 0.0, 0.7, 0.7, 0.7, 6.0, 3.0])
 """Of the deviations in the oddness of a source's only value."""
 _WEIGHTS_SUM = float(_WEIGHTS.sum())
 _PLAIN_SUM = float(_WEIGHTS[: Deviation.RECURRENCE].sum())
@@ -139,6 +141,16 @@ def recurrence(
     if longest < 2 * _FIRST_LAG:
         return 0.0, 0.0
     return _nearest(distances, longest), _nearest(step_distances, longest - 1)
+
+
+@kernel
+def standstill(x: float, s: Floats) -> float:
+    """How many times in a row a value has repeated, in units of how many are usual; before `deviate`."""
+    run = s[_RUN] + 1.0 if s[SEEN] > 0.0 and x == s[_LAST] else 0.0
+    s[_RUN] = run
+    gain = max(1.0 / (s[SEEN] + 1.0), 1.0 / LONG_MEMORY_POINTS)
+    s[_RUN_SQUARE] += gain * (run * run - s[_RUN_SQUARE])
+    return run / (1.0 + math.sqrt(s[_RUN_SQUARE]))
 
 
 @kernel

@@ -333,11 +333,11 @@ def _join(
         if related:
             total += _soft(residuals[v, 0]) ** 2 + _soft(residuals[v, 1]) ** 2
             kinds += 2
-        if with_recurrence:
-            total += _soft(deviations_[v, Deviation.RECURRENCE]) ** 2
-            total += _soft(deviations_[v, Deviation.STEP_RECURRENCE]) ** 2
-            kinds += 2
         part = math.sqrt(total / kinds)
+        if with_recurrence:
+            again = _soft(deviations_[v, Deviation.RECURRENCE]) ** 2
+            again += _soft(deviations_[v, Deviation.STEP_RECURRENCE]) ** 2
+            part = max(part, math.sqrt(0.5 * again))
         shares[v] = part * part
         excess += max(part - _JOINED_FROM, 0.0)
         usual += part
@@ -396,13 +396,14 @@ def _deviate(
         related = min(width, joint_values) if width > 1 else 0
         signed[:related] = 0.0
         evidence[point] = np.nan
-        recent_mean = 0.0
+        recent_mean = halted = 0.0
         for row in range(start, stop):
             x = values[row]
             if math.isnan(x):
                 continue
             x = min(max(x, -_LARGEST), _LARGEST)
             slot = series[row]
+            halted = max(halted, deviations.standstill(x, numbers[slot]))
             distance, recent_mean = deviations.deviate(
                 x,
                 numbers[slot],
@@ -459,6 +460,8 @@ def _deviate(
                 own[_HELD] = max(joined, _HOLD * own[_HELD])
                 own[_SLOW] += _SLOW_GAIN * (joined - own[_SLOW])
                 oddness[point] = (0.5 * joined + 0.25 * own[_HELD] + 0.25 * own[_SLOW]) * _JOINED_UNIT
+        if with_recurrence:
+            oddness[point] = max(oddness[point], halted)
         if not has_history[point]:
             oddness[point] = evidence[point] = np.nan
 

@@ -2,7 +2,8 @@
 
 With w the values' distances from their means in their own units and S their exponentially weighted
 covariance, the residual of value i given all others is (P w)_i / sqrt(P_ii), P the inverse of S. S is
-shrunk towards independence, the more the fewer points there are (after Ledoit and Wolf 2004).
+shrunk towards independence (after Ledoit and Wolf 2004) as if it were made of some 36 independent points:
+streams wander, and among many values some always seem to belong together.
 Kernels on the state of one source; its values are numbered from 0 as they stand in its block.
 """
 
@@ -19,7 +20,7 @@ from service.kernels import kernel
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 
-_SHRINKAGE = 0.65
+_INDEPENDENT_POINTS = 36.0
 _RIDGE = 1e-3
 _REFIT_EVERY = 20
 _REFIT_ALWAYS_BELOW = 50
@@ -55,7 +56,7 @@ def _invert(matrix: Floats, k: int) -> None:
 
 @kernel
 def _refit(covariance: Rows, precision: Rows, k: int, seen: int, work: Floats) -> None:
-    share = _SHRINKAGE * (1.0 - k / (k + seen + 1.0))
+    share = _INDEPENDENT_POINTS / (_INDEPENDENT_POINTS + k) * (1.0 - k / (k + seen + 1.0))
     for i in range(k):
         for j in range(k):
             work[i, j] = share * covariance[i, j]
