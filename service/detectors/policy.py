@@ -23,7 +23,7 @@ _LOAD_RISE = 0.15
 _LOAD_BUDGETS = 3.0
 _STEP = 0.1
 _SLACK = 1.2  # expected openings per budget: centres a gate of a factor of two on both sides
-_KNOWN_BUDGETS = 10.0
+_KNOWN_BUDGETS = 7.0
 _BELOW, _ABOVE = 0.6, 3.0
 
 # Where the threshold starts at a budget of 1 in 1,000, and how much it rises per decade of the budget.
