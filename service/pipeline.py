@@ -90,13 +90,15 @@ class DetectionPipeline:
         self.ensemble = make_ensemble(self.config.ensemble, executor)
         self._calibration = BudgetCalibration()
         self._decision = Decision(self.config)
-        source_tables = (self._calibration.table, self._decision.table, self._features.source_table)
-        self._tables = (*source_tables, self._features.table)
+        long_memory = self._features.long_memory
+        source_tables = (self._calibration.table, self._decision.table, long_memory.source_table)
+        series_tables = (self._features.table, long_memory.table)
+        self._tables = (*source_tables, *series_tables)
         self.sources = Sources(
             self.config.max_sources,
             self.config.max_values_per_source,
             source_tables=source_tables,
-            series_tables=[self._features.table],
+            series_tables=series_tables,
         )
         self.publication = Publication(
             place_name=f"{topic}-{partition}",
@@ -122,8 +124,8 @@ class DetectionPipeline:
 
     def bytes_per_source(self, values: int) -> int:
         """State of one source of so many values, without the room that tables keep for growth."""
-        *per_source, per_value = self._tables
-        return sum(table.row_bytes for table in per_source) + values * per_value.row_bytes
+        *per_source, window, long_memory = (table.row_bytes for table in self._tables)
+        return sum(per_source) + values * (window + long_memory)
 
     def state(self) -> dict[str, Array]:
         """Everything that a later result depends on, as copies: see `restore`."""
@@ -132,8 +134,9 @@ class DetectionPipeline:
             "sources": self.sources.state(),
             "calibration": self._calibration.table.arrays(slots),
             "decision": self._decision.table.arrays(slots),
-            "joined": self._features.source_table.arrays(slots),
             "features": self._features.table.arrays(series),
+            "joined": self._features.long_memory.source_table.arrays(slots),
+            "long_memory": self._features.long_memory.table.arrays(series),
             "ensemble": self.ensemble.state(),
             "counts": {"judged": np.array([self.judged]), "promised": np.array([self.promised])},
         }
@@ -153,8 +156,9 @@ class DetectionPipeline:
         self.sources.restore(part("sources"))
         self._calibration.table.restore(part("calibration"))
         self._decision.table.restore(part("decision"))
-        self._features.source_table.restore(part("joined"))
         self._features.table.restore(part("features"))
+        self._features.long_memory.source_table.restore(part("joined"))
+        self._features.long_memory.table.restore(part("long_memory"))
         self.ensemble.restore(part("ensemble"))
         counts = part("counts")
         self.judged, self.promised = int(counts["judged"][0]), float(counts["promised"][0])

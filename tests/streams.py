@@ -59,7 +59,13 @@ class Features:
 
     def __init__(self, config: FeatureConfig | None = None) -> None:
         self.engine = FeatureEngine(config or FeatureConfig())
-        self.sources = Sources(1000, 100, source_tables=[self.engine.source_table], series_tables=[self.engine.table])
+        long_memory = self.engine.long_memory
+        self.sources = Sources(
+            1000,
+            100,
+            source_tables=[long_memory.source_table],
+            series_tables=[self.engine.table, long_memory.table],
+        )
 
     def of(self, points: Sequence[DataPoint]) -> FeatureBatch:
         """The features of points none of which widens a source that stands before it."""

@@ -305,7 +305,7 @@ def _shrunk(own: float, reference: float, seen: float) -> float:
 @kernel
 def _log_sum(a: float) -> float:
     """log10(1 + 10^a)."""
-    return math.log(1.0 + math.exp(min(a, 12.0) * _LN_10)) / _LN_10
+    return a if a > 12.0 else math.log(1.0 + math.exp(a * _LN_10)) / _LN_10
 
 
 @kernel

@@ -1,6 +1,6 @@
 """When an incident opens: a threshold that rises with the source's own recent alarms, and a rest after each.
 
-Kernels on one source's row. Each opening adds to a load that fades over some three budgets' worth of points
+Kernels on one source's row. Each opening adds to a load that fades over some four budgets' worth of points
 and multiplies the threshold; once the source has been seen long enough for its rate to be known, an integral
 controller moves the threshold until openings come as often as stated.
 """
@@ -19,15 +19,15 @@ POINTS, _SINCE, _LOAD, _PLACE = range(4)
 NUMBERS = 4
 
 _REST_POINTS = 110.0
-_LOAD_RISE = 0.15
-_LOAD_BUDGETS = 3.0
+_LOAD_RISE = 0.1
+_LOAD_BUDGETS = 4.0
 _STEP = 0.1
 _SLACK = 1.2  # expected openings per budget: centres a gate of a factor of two on both sides
 _KNOWN_BUDGETS = 7.0
 _BELOW, _ABOVE = 0.6, 3.0
 
 # Where the threshold starts at a budget of 1 in 1,000, and how much it rises per decade of the budget.
-_EVIDENCE_START, _EVIDENCE_SLOPE = 1.2, 0.5
+_EVIDENCE_START, _EVIDENCE_SLOPE = 1.3, 0.5
 _SURPRISE_START, _SURPRISE_SLOPE = 2.8, 1.0
 
 

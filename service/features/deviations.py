@@ -32,7 +32,7 @@ _MEDIAN_STEP = 1.5
 _RECENT_POINTS, _LATER_POINTS = 300.0, 5000.0
 _LEAST_SCALE = 1e-3  # of the mean distance from the mean: below, a value has hardly moved
 _LARGEST = 1e37  # of a 32-bit float's differences
-_LONGEST_RUN = 60.0
+_LONGEST_RUN, _SAID_EVERY = 32.0, 4.0
 _RECENT_CAP = 12.0
 _RECENT_WEIGHT = 0.4
 
@@ -148,13 +148,14 @@ def recurrence(
 def standstill(x: float, s: Floats) -> float:
     """How many times in a row a value has repeated, in units of how many are usual; before `deviate`.
 
-    0 once it has been told for long: what stands still for good is level, not news.
+    Said at every fourth repeat only, and no more after the 32nd: what stands still for long is level, not news.
     """
     run = s[_RUN] + 1.0 if s[SEEN] > 0.0 and x == s[_LAST] else 0.0
     s[_RUN] = run
     gain = max(1.0 / (s[SEEN] + 1.0), 1.0 / LONG_MEMORY_POINTS)
     s[_RUN_SQUARE] += gain * (run * run - s[_RUN_SQUARE])
-    return run / (1.0 + math.sqrt(s[_RUN_SQUARE])) if run <= _LONGEST_RUN else 0.0
+    told = run <= _LONGEST_RUN and run % _SAID_EVERY == 0.0
+    return run / (1.0 + math.sqrt(s[_RUN_SQUARE])) if told else 0.0
 
 
 @kernel

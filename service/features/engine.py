@@ -8,15 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from service.features import changes, deviations, joint, rolling
-from service.features.deviations import DEVIATIONS, Deviation
-from service.features.zones import offsets_ms, zone
+from service.features import rolling
+from service.features.long_memory import LongMemory, LongMemoryConfig
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
 from service.kernels import borrowed, kernel, prefetch
@@ -25,10 +23,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-class FeatureConfig(BaseModel):
+class FeatureConfig(LongMemoryConfig):
     """How long a series' memory is and when it is long enough to judge by."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     window_points: int = Field(128, ge=8, le=rolling.MAX_WINDOW)
     """Values of the rolling statistics (mean, std, median, MAD)."""
@@ -38,20 +34,6 @@ class FeatureConfig(BaseModel):
     """Weight of the newest value in the exponentially weighted mean."""
     long_memory_points: int = Field(20_000, ge=100)
     """Memory of the scales that differences and the smoothed mean are measured by."""
-    recurrence_values: int = Field(4, ge=0, le=1024)
-    """Sources of up to so many values are asked whether their last points happened before; 0 asks none."""
-    joint_values: int = Field(40, ge=0, le=1024)
-    """So many of a source's values are judged by how they fit together; 0 judges each alone."""
-    signs_of_change: bool = True
-    """Whether incidents of sources of one value are judged by seven signs of change, or by scores alone."""
-    time_zone: str = "UTC"
-    """Where the sources' days begin, by its name in the IANA time zone database."""
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        zone(name)
-        return name
 
     @model_validator(mode="after")
     def _history_fits_window(self) -> FeatureConfig:
@@ -93,37 +75,6 @@ _LARGEST = 1e140
 _MAD_TO_SIGMA = 1.4826
 
 _AHEAD = 4  # values whose rows are on their way from memory
-
-
-# Columns of a source's row, and how its joined oddness is smoothed.
-_WIDTH, _POINTS, _HELD, _SLOW = range(4)
-_PER_SOURCE = 4
-_HOLD, _SLOW_GAIN = 0.8, 0.05
-_JOINED_FROM = 2.5
-_JOINED_UNIT = 4.25  # so that 6.4 is about as rare in sources of many values as in those of one
-_SOFT = 20.0
-
-_DAY_MS = 86_400_000
-
-
-class _Tables(NamedTuple):
-    """What the kernels of long memory see of the state."""
-
-    per_source: Floats
-    numbers: Floats
-    ring: npt.NDArray[np.float32]
-    distances: npt.NDArray[np.float32]
-    step_distances: npt.NDArray[np.float32]
-    covariance: npt.NDArray[np.float32]
-    precision: npt.NDArray[np.float32]
-    residuals: Floats
-    changes: Floats
-    recent: Floats
-    offs: npt.NDArray[np.float32]
-    slots: npt.NDArray[np.float32]
-    visits: npt.NDArray[np.uint8]
-    bins: npt.NDArray[np.uint32]
-    tails: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,196 +259,22 @@ def _advance(
         vectors[point, 5] = math.sqrt(difference_squares / known)
 
 
-@kernel
-def _join(
-    deviations_: Floats,
-    residuals: Floats,
-    related: bool,
-    with_recurrence: bool,
-    values: Floats,
-    shares: Floats,
-) -> float:
-    """Oddness of the values (k,) of a point, missing ones left out, and each one's part in it.
-
-    A value's part is the root mean square of its deviations, softly bounded; what they exceed 2.5 by adds
-    up, so that a fault of many values is odder than that of one and many quiet values drown none.
-    """
-    k, known, excess, usual = values.shape[0], 0, 0.0, 0.0
-    for v in range(k):
-        shares[v] = 0.0
-        if math.isnan(values[v]):
-            continue
-        total, kinds = 0.0, 3
-        for kind in range(3):
-            total += _soft(deviations_[v, kind]) ** 2
-        if related:
-            total += _soft(residuals[v, 0]) ** 2 + _soft(residuals[v, 1]) ** 2
-            kinds += 2
-        part = math.sqrt(total / kinds)
-        if with_recurrence:
-            again = _soft(deviations_[v, Deviation.RECURRENCE]) ** 2
-            again += _soft(deviations_[v, Deviation.STEP_RECURRENCE]) ** 2
-            part = max(part, math.sqrt(0.5 * again))
-        shares[v] = part * part
-        excess += max(part - _JOINED_FROM, 0.0)
-        usual += part
-        known += 1
-    if known == 0:
-        return np.nan
-    return excess / math.sqrt(k) + 0.01 * usual / known
-
-
-@kernel
-def _soft(z: float) -> float:
-    return z / (1.0 + z / _SOFT)
-
-
-@kernel
-def _deviate(
-    source: Ints,
-    first_series: Ints,
-    row_start: Ints,
-    series: Ints,
-    values: Floats,
-    day_ms: Ints,
-    has_history: npt.NDArray[np.bool_],
-    recurrence_values: int,
-    joint_values: int,
-    signs_of_change: bool,
-    tables: _Tables,
-    oddness: Floats,
-    shares: Floats,
-    evidence: Floats,
-) -> None:
-    """`oddness`, `shares` and `evidence` of each point, which is then learned."""
-    numbers, rings = borrowed(tables.numbers), borrowed(tables.ring)
-    distances, step_distances = borrowed(tables.distances), borrowed(tables.step_distances)
-    covariance, precision = borrowed(tables.covariance), borrowed(tables.precision)
-    residual_numbers, per_source = borrowed(tables.residuals), borrowed(tables.per_source)
-    change_numbers, recent, offs = borrowed(tables.changes), borrowed(tables.recent), borrowed(tables.offs)
-    slots, visits = borrowed(tables.slots), borrowed(tables.visits)
-    bins, tails = borrowed(tables.bins), borrowed(tables.tails)
-    most = 0
-    for point in range(source.shape[0]):
-        most = max(most, row_start[point + 1] - row_start[point])
-    found = np.empty((most, DEVIATIONS))
-    residuals = np.zeros((max(most, joint_values), 2))
-    apart = np.zeros((joint_values, 2))
-    signed = np.zeros(joint_values)
-    work = np.empty((joint_values, joint_values))
-    signs = np.empty(changes.SIGNS)
-    for point in range(source.shape[0]):
-        start, stop = row_start[point], row_start[point + 1]
-        own = per_source[source[point]]
-        for row in range(start, stop):
-            own[_WIDTH] = max(own[_WIDTH], series[row] - first_series[point] + 1)
-        width = int(own[_WIDTH])
-        with_recurrence = width <= recurrence_values
-        related = min(width, joint_values) if width > 1 else 0
-        signed[:related] = 0.0
-        evidence[point] = np.nan
-        recent_mean = halted = 0.0
-        for row in range(start, stop):
-            x = values[row]
-            if math.isnan(x):
-                continue
-            x = min(max(x, -_LARGEST), _LARGEST)
-            slot = series[row]
-            halted = max(halted, deviations.standstill(x, numbers[slot]))
-            distance, recent_mean = deviations.deviate(
-                x,
-                numbers[slot],
-                rings[slot],
-                distances[slot],
-                step_distances[slot],
-                with_recurrence,
-                found[row - start],
-            )
-            if slot - first_series[point] < related:
-                signed[slot - first_series[point]] = joint.bounded(distance)
-            if width == 1 and signs_of_change:
-                evidence[point] = changes.evidence(
-                    x,
-                    day_ms[point] // changes.SLOT_MS,
-                    change_numbers[slot],
-                    recent[slot],
-                    offs[slot],
-                    slots[slot],
-                    visits[slot],
-                    bins[slot],
-                    tails[slot],
-                    signs,
-                )
-        if width == 1:
-            shares[start:stop] = 1.0
-            oddness[point] = np.nan
-            if stop > start and not math.isnan(values[start]):
-                oddness[point] = deviations.alone(found[0], recent_mean, with_recurrence)
-        else:
-            judged = False
-            if related > 0:
-                first = first_series[point]
-                judged = joint.relate(
-                    signed,
-                    related,
-                    int(own[_POINTS]),
-                    covariance[first : first + related],
-                    precision[first : first + related],
-                    residual_numbers[first : first + related],
-                    work,
-                    apart,
-                )
-                own[_POINTS] += 1.0
-                for row in range(start, stop):
-                    within = series[row] - first
-                    for kind in range(2):
-                        residuals[row - start, kind] = apart[within, kind] if within < related else 0.0
-            joined = _join(
-                found, residuals, judged, with_recurrence, values[start:stop], shares[start:stop]
-            )
-            oddness[point] = joined
-            if not math.isnan(joined):
-                own[_HELD] = max(joined, _HOLD * own[_HELD])
-                own[_SLOW] += _SLOW_GAIN * (joined - own[_SLOW])
-                oddness[point] = (0.5 * joined + 0.25 * own[_HELD] + 0.25 * own[_SLOW]) * _JOINED_UNIT
-        if with_recurrence:
-            oddness[point] = max(oddness[point], halted)
-        if not has_history[point]:
-            oddness[point] = evidence[point] = np.nan
-
-
 class FeatureEngine:
-    """Rolling, exponentially weighted and long statistics of every series, in columns."""
+    """Rolling and exponentially weighted statistics of every series, in columns; long memory beside them."""
 
     def __init__(self, config: FeatureConfig) -> None:
         self._config = config
-        lags = deviations.LAGS if config.recurrence_values else 1
-        signs = config.signs_of_change
         self.table = StateTable(
             {
                 "ascending": Column(np.float64, config.window_points),
                 "ranks": Column(np.uint8, config.window_points),
                 "state": Column(np.float64, _STATE_WIDTH),
-                "numbers": Column(np.float64, deviations.NUMBERS),
-                "ring": Column(np.float32, lags),
-                "distances": Column(np.float32, lags),
-                "step_distances": Column(np.float32, lags),
-                "covariance": Column(np.float32, max(config.joint_values, 1)),
-                "precision": Column(np.float32, max(config.joint_values, 1)),
-                "residuals": Column(np.float64, joint.NUMBERS),
-                "changes": Column(np.float64, changes.NUMBERS if signs else 1),
-                "recent": Column(np.float64, changes.SPAN if signs else 1),
-                "offs": Column(np.float32, changes.LONG if signs else 1),
-                "slots": Column(np.float32, changes.SLOTS if signs else 1),
-                "visits": Column(np.uint8, changes.SLOTS if signs else 1),
-                "bins": Column(np.uint32, changes.SIGNS * changes.BINS if signs else 1),
-                "tails": Column(np.float64, changes.SIGNS * changes.TAIL if signs else 1),
             }
         )
-        self.source_table = StateTable({"joined": Column(np.float64, _PER_SOURCE)})
+        self.long_memory = LongMemory(config)
 
     def advance(self, placed: Placement, time_ms: Ints) -> FeatureBatch:
-        """The features of the placed points at these times, each from what came before it; then learn them."""
+        """The features of the placed points at these times, each from what came before; then learn them."""
         points = len(placed.source)
         rows = np.empty((len(placed.series), FEATURES))
         vectors = np.empty((points, VECTOR_WIDTH))
@@ -519,32 +296,7 @@ class FeatureEngine:
             furthest,
             has_history,
         )
-        oddness, evidence = np.empty(points), np.empty(points)
-        shares = np.empty(len(placed.series))
-        _deviate(
-            placed.source,
-            placed.first_series,
-            placed.row_start,
-            placed.series,
-            placed.values,
-            (time_ms + offsets_ms(config.time_zone, time_ms)) % _DAY_MS,
-            has_history,
-            config.recurrence_values,
-            config.joint_values,
-            config.signs_of_change,
-            self._long_memory(),
-            oddness,
-            shares,
-            evidence,
-        )
+        oddness, shares, evidence = self.long_memory.advance(placed, time_ms, has_history)
         return FeatureBatch(
             placed.source, placed.row_start, rows, vectors, furthest, oddness, shares, evidence, has_history
         )
-
-    def _long_memory(self) -> _Tables:
-        """The columns that the kernel of long memory works on."""
-        columns = {name: self.table[name] for name in _Tables._fields[1:]}
-        signs = changes.SIGNS if self._config.signs_of_change else 1
-        for name in ("bins", "tails"):
-            columns[name] = columns[name].reshape(len(self.table), signs, -1)
-        return _Tables(per_source=self.source_table["joined"], **columns)
