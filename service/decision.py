@@ -263,9 +263,7 @@ class Decision:
     def budgets(self, source: Ints, time_ms: Ints) -> Floats:
         """The budget p0 (n,) of each point; learns the sources' cadence."""
         false_alarms, budget = self._config.false_alarms, np.empty(len(source))
-        _budgets(
-            source, time_ms, self.table["cadence"], false_alarms.per_point, false_alarms.per_ms, budget
-        )
+        _budgets(source, time_ms, self.table["cadence"], false_alarms.per_point, false_alarms.per_ms, budget)
         return budget
 
     def advance(

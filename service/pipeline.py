@@ -10,10 +10,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from service.clock import Clock, SystemClock
 from service.decision import Decision, DecisionConfig
@@ -32,10 +32,15 @@ from service.wire.reader import Others, ReadBatch
 STATE_VERSION = 3
 """Raised whenever the same input would give other results; part of every model version."""
 
+LEAN = {"recurrence_values": 0, "joint_values": 8, "signs_of_change": False}
+"""The features of the lean profile."""
+
 
 class DetectionConfig(DecisionConfig):
     """Everything that results depend on, `detection` in the configuration."""
 
+    profile: Literal["default", "lean"] = "default"
+    """`lean` keeps less of every source, for a million of them: it sets what is not set otherwise."""
     features: FeatureConfig = FeatureConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
     max_sources: int = Field(1_000_000, ge=1, le=100_000_000)
@@ -46,6 +51,14 @@ class DetectionConfig(DecisionConfig):
     """Features that results show beside each value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_profile(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict) or settings.get("profile") != "lean":
+            return settings
+        features = settings.get("features", {})
+        return {**settings, "features": {**LEAN, **features}} if isinstance(features, dict) else settings
 
     @field_validator("result_features")
     @classmethod

@@ -49,9 +49,7 @@ def decide(
     )
 
 
-def advance(
-    decision: Decision, source: Ints, time_ms: Ints, offset: Ints, surprise: Floats
-) -> DecisionBatch:
+def advance(decision: Decision, source: Ints, time_ms: Ints, offset: Ints, surprise: Floats) -> DecisionBatch:
     """Every point that is an anomaly may open an incident."""
     budget = decision.budgets(source, time_ms)
     threshold = decision._config.threshold

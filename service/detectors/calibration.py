@@ -382,7 +382,7 @@ class BudgetCalibration:
     def advance(
         self, source: npt.NDArray[np.int64], reference: Floats, evidence: Floats, budget: Floats
     ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Surprise (n,), -log10 p, of each point, which joins its source's past, and whether it opens an incident.
+        """Surprise (n,), -log10 p, of each point, which joins its past, and whether it opens an incident.
 
         `reference` is -log10 of how rare the point would be in a usual source, `evidence` what speaks for an
         incident (NaN: the surprise itself), `budget` each point's p0.

@@ -1,4 +1,4 @@
-"""The detector of long memory: how far a point lies from its source's whole past, on several scales at once."""
+"""The detector of long memory: how far a point lies from its source's whole past, on several scales."""
 
 from __future__ import annotations
 

@@ -32,7 +32,9 @@ _SURPRISE_START, _SURPRISE_SLOPE = 2.8, 1.0
 
 
 @kernel
-def opens(row: Floats, evidence: float, surprise: float, has_evidence: bool, level: float, budget: float) -> bool:
+def opens(
+    row: Floats, evidence: float, surprise: float, has_evidence: bool, level: float, budget: float
+) -> bool:
     """Whether an incident may open at this point, which is counted; `level` is -log10 of the budget.
 
     Judged by the evidence of the signs of change where there is any, otherwise by the point's surprise.

@@ -191,7 +191,7 @@ def _residual(x: float, slot: int, slots: Ring, visits: Counts, s: Floats, resid
     if visits[slot] == 0:
         slots[slot] = x - s[_FIRST]
     else:
-        gap = x - s[_FIRST] - slots[slot]
+        gap = float(x - s[_FIRST] - slots[slot])
     slots[slot] += max(_SLOT_GAIN, 1.0 / (visits[slot] + 1.0)) * (x - s[_FIRST] - slots[slot])
     visits[slot] = min(visits[slot] + 1, 200)
     seen = int(s[_SEEN])
@@ -217,7 +217,7 @@ def _off_median(y: float, s: Floats, i: int, gain: float) -> float:
     s[_SPREADS + i] += gain * (abs(off) - s[_SPREADS + i])
     limit = _MEDIAN_STEP * gain * s[_SPREADS + i]
     s[_MEDIANS + i] += min(max(off, -limit), limit)
-    return abs(off)
+    return float(abs(off))
 
 
 @kernel

@@ -105,9 +105,7 @@ def _nearest(distances: Ring, longest: int) -> float:
 
 
 @kernel
-def recurrence(
-    x: float, seen: int, ring: Ring, distances: Ring, step_distances: Ring
-) -> tuple[float, float]:
+def recurrence(x: float, seen: int, ring: Ring, distances: Ring, step_distances: Ring) -> tuple[float, float]:
     """Distances of the last points and of their steps from the nearest recent ones; then learn `x`.
 
     `ring` (LAGS,) is filled backwards: what came `lag` points ago stands `lag` places on.
@@ -148,7 +146,7 @@ def recurrence(
 def standstill(x: float, s: Floats) -> float:
     """How many times in a row a value has repeated, in units of how many are usual; before `deviate`.
 
-    Said at every fourth repeat only, and no more after the 32nd: what stands still for long is level, not news.
+    Said at every fourth repeat only, and no more after the 32nd: what stands still for long is no news.
     """
     run = s[_RUN] + 1.0 if s[SEEN] > 0.0 and x == s[_LAST] else 0.0
     s[_RUN] = run

@@ -69,7 +69,14 @@ def _refit(covariance: Rows, precision: Rows, k: int, seen: int, work: Floats) -
 
 @kernel
 def relate(
-    w: Floats, k: int, seen: int, covariance: Rows, precision: Rows, numbers: Floats, work: Floats, out: Floats
+    w: Floats,
+    k: int,
+    seen: int,
+    covariance: Rows,
+    precision: Rows,
+    numbers: Floats,
+    work: Floats,
+    out: Floats,
 ) -> bool:
     """Learn the signed distances w (k,) and write each value's two residuals, in their own units, to `out`.
 

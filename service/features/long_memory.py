@@ -222,9 +222,7 @@ def _advance(
                     within = series[row] - first
                     for kind in range(2):
                         residuals[row - start, kind] = apart[within, kind] if within < related else 0.0
-            joined = _join(
-                found, residuals, judged, with_recurrence, values[start:stop], shares[start:stop]
-            )
+            joined = _join(found, residuals, judged, with_recurrence, values[start:stop], shares[start:stop])
             oddness[point] = joined
             if not math.isnan(joined):
                 own[_HELD] = max(joined, _HOLD * own[_HELD])
@@ -264,10 +262,8 @@ class LongMemory:
         )
         self.source_table = StateTable({"joined": Column(np.float64, _PER_SOURCE)})
 
-    def advance(
-        self, placed: Placement, time_ms: Ints, has_history: Bools
-    ) -> tuple[Floats, Floats, Floats]:
-        """Oddness (n,), shares (m,) and evidence (n,) of the placed points, as `FeatureBatch` tells of them."""
+    def advance(self, placed: Placement, time_ms: Ints, has_history: Bools) -> tuple[Floats, Floats, Floats]:
+        """Oddness (n,), shares (m,) and evidence (n,) of the placed points: see `FeatureBatch`."""
         oddness, evidence = np.empty(len(placed.source)), np.empty(len(placed.source))
         shares = np.empty(len(placed.series))
         config = self._config

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -33,10 +32,8 @@ def seasonal(rng: np.random.Generator, n: int) -> Floats:
     return np.asarray(2 * np.sin(2 * np.pi * np.arange(n) / 288) + rng.normal(size=n), np.float64)
 
 
-def surprises(
-    oddness: Floats, calibration: BudgetCalibration | None = None, level: float = 3.0
-) -> Floats:
-    """Surprise (n, sources) of a stream of oddness (n, sources), the sources in turn, at a budget of 10^-level."""
+def surprises(oddness: Floats, calibration: BudgetCalibration | None = None, level: float = 3.0) -> Floats:
+    """Surprise (n, sources) of oddness (n, sources), the sources in turn, at a budget of 10^-level."""
     n, sources = oddness.shape
     calibration = calibration or BudgetCalibration()
     calibration.table.ensure(sources)
