@@ -40,6 +40,7 @@ _REFIT_ALWAYS_BELOW = 64
 _LARGEST = 8.0
 _HOLD = 0.75
 _UNIT = 256.0
+_LARGEST_GAP = 1e37  # of a 32-bit float's differences
 _LARGEST_WEIGHT = 40_000.0  # times 50,000 points is below 2^31
 _PER_DECADE = 1.0 / math.log(10.0)
 _CENTRE = 1.09  # of a bin, in units of its lower edge
@@ -148,8 +149,13 @@ def _halve(bins: Bins, tails: Floats) -> None:
 
 
 @kernel
-def _push(x: float, s: Floats, recent: Floats) -> None:
-    """Put a value among the last 48; their sums are made anew each time the places wrap."""
+def _push(x: float, s: Floats, recent: Ring) -> None:
+    """Put a value, as a distance from the first, among the last 48.
+
+    Their sums are made anew each time the places wrap.
+    """
+    narrow = np.float32(x)
+    x = np.float64(narrow)
     seen = int(s[_SEEN])
     place = seen % SPAN
     if seen < SPAN:
@@ -161,26 +167,27 @@ def _push(x: float, s: Floats, recent: Floats) -> None:
         s[_MEAN] += delta / count
         s[_SQUARES] += delta * (x - s[_MEAN])
     else:
-        old = recent[place]
+        old = np.float64(recent[place])
         mean = s[_MEAN] + (x - old) / SPAN
         s[_SQUARES] = max(s[_SQUARES] + (x - old) * (x - mean + old - s[_MEAN]), 0.0)
         s[_MEAN] = mean
     s[_SUM_SHORT] += x - (recent[(seen - _SHORT) % SPAN] if seen >= _SHORT else 0.0)
     s[_SUM_LONG] += x - (recent[(seen - LONG) % SPAN] if seen >= LONG else 0.0)
-    recent[place] = x
+    recent[place] = narrow
     if place == SPAN - 1:
         _add_up(s, recent)
 
 
 @kernel
-def _add_up(s: Floats, recent: Floats) -> None:
+def _add_up(s: Floats, recent: Ring) -> None:
     total = short = long = squares = 0.0
     for i in range(SPAN):
-        total += recent[i]
-        long += recent[i] if i >= SPAN - LONG else 0.0
-        short += recent[i] if i >= SPAN - _SHORT else 0.0
+        value = np.float64(recent[i])
+        total += value
+        long += value if i >= SPAN - LONG else 0.0
+        short += value if i >= SPAN - _SHORT else 0.0
     for i in range(SPAN):
-        squares += (recent[i] - total / SPAN) ** 2
+        squares += (np.float64(recent[i]) - total / SPAN) ** 2
     s[_MEAN], s[_SQUARES], s[_SUM_LONG], s[_SUM_SHORT] = total / SPAN, squares, long, short
 
 
@@ -189,10 +196,10 @@ def _residual(x: float, slot: int, slots: Ring, visits: Counts, s: Floats, resid
     """The distance from what is usual in this half hour, which learns it."""
     gap = 0.0
     if visits[slot] == 0:
-        slots[slot] = x - s[_FIRST]
+        slots[slot] = x
     else:
-        gap = float(x - s[_FIRST] - slots[slot])
-    slots[slot] += max(_SLOT_GAIN, 1.0 / (visits[slot] + 1.0)) * (x - s[_FIRST] - slots[slot])
+        gap = x - np.float64(slots[slot])
+    slots[slot] += max(_SLOT_GAIN, 1.0 / (visits[slot] + 1.0)) * (x - slots[slot])
     visits[slot] = min(visits[slot] + 1, 200)
     seen = int(s[_SEEN])
     narrow = np.float32(gap)
@@ -202,8 +209,8 @@ def _residual(x: float, slot: int, slots: Ring, visits: Counts, s: Floats, resid
     if seen % LONG == LONG - 1:
         total = short = 0.0
         for i in range(LONG):
-            total += residuals[i]
-            short += residuals[i] if i >= LONG - _SHORT else np.float32(0.0)
+            total += np.float64(residuals[i])
+            short += np.float64(residuals[i]) if i >= LONG - _SHORT else 0.0
         s[_RESIDUAL_LONG], s[_RESIDUAL_SHORT] = total, short
     return gap
 
@@ -225,7 +232,7 @@ def evidence(
     x: float,
     slot: int,
     s: Floats,
-    recent: Floats,
+    recent: Ring,
     residuals: Ring,
     slots: Ring,
     visits: Counts,
@@ -239,8 +246,9 @@ def evidence(
         s[_LAST] = s[_FIRST] = x
         s[_WEIGHT] = _UNIT
     step = abs(x - s[_LAST])
-    _push(x, s, recent)
-    residual = _residual(x, slot, slots, visits, s, residuals)
+    distance = min(max(x - s[_FIRST], -_LARGEST_GAP), _LARGEST_GAP)
+    _push(distance, s, recent)
+    residual = _residual(distance, slot, slots, visits, s, residuals)
     count = seen + 1
     gain = max(1.0 / count, 1.0 / _MEDIAN_POINTS)
     variance = s[_SQUARES] / min(count, SPAN)

@@ -5,7 +5,7 @@ points, this one included: a first move after long rest is bounded by the square
 threshold serves all sources (a mean absolute scale does not), and an outage hardly blunts the next.
 
 The recurrence distances ask at which lag the last few points happened before: the running mean of
-|x[t] - x[t - lag]| at the best of 314 lags, of the values and of their steps. It is what a left matrix
+|x[t] - x[t - lag]| at the best of 250 lags, of the values and of their steps. It is what a left matrix
 profile (Yeh et al., ICDM 2016) tells, kept up at a constant cost a point.
 """
 
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
 
 LONG_MEMORY_POINTS = 50_000.0
-LAGS = 320
+LAGS = 256
 _FIRST_LAG = 6
 _VALUE_GAIN, _STEP_GAIN = 0.25, 0.3
 _SMOOTHING = 0.1

@@ -70,7 +70,7 @@ class _Tables(NamedTuple):
     precision: npt.NDArray[np.float32]
     residuals: Floats
     changes: Floats
-    recent: Floats
+    recent: npt.NDArray[np.float32]
     offs: npt.NDArray[np.float32]
     slots: npt.NDArray[np.float32]
     visits: npt.NDArray[np.uint8]
@@ -252,7 +252,7 @@ class LongMemory:
                 "precision": _wide(np.float32, related),
                 "residuals": Column(np.float64, joint.NUMBERS),
                 "changes": _wide(np.float64, changes.NUMBERS if signs else 0),
-                "recent": _wide(np.float64, changes.SPAN if signs else 0),
+                "recent": _wide(np.float32, changes.SPAN if signs else 0),
                 "offs": _wide(np.float32, changes.LONG if signs else 0),
                 "slots": _wide(np.float32, changes.SLOTS if signs else 0),
                 "visits": _wide(np.uint8, changes.SLOTS if signs else 0),
