@@ -29,6 +29,9 @@ _PERIODS_MS = {"hour": 3_600_000.0, "day": 86_400_000.0, "week": 7 * 86_400_000.
 _PER_PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+(hour|day|week)\s*")
 
 LARGEST_BUDGET, SMALLEST_BUDGET = 0.1, 1e-9
+AT_BUDGET = 0.8
+"""The score of a point that is exactly as rare as the budget allows."""
+_LARGEST_GATE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +268,12 @@ class Decision:
         false_alarms, budget = self._config.false_alarms, np.empty(len(source))
         _budgets(source, time_ms, self.table["cadence"], false_alarms.per_point, false_alarms.per_ms, budget)
         return budget
+
+    def gates(self, budget: Floats) -> Floats:
+        """How rare (n,) a point must be to pass the threshold: at 0.8 as its budget, at 0.9 a tenth of it."""
+        times = ((1.0 - self._config.threshold) / (1.0 - AT_BUDGET)) ** math.log2(10.0)
+        gates: Floats = np.clip(budget * times, SMALLEST_BUDGET, _LARGEST_GATE)
+        return gates
 
     def advance(
         self,

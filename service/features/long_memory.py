@@ -52,7 +52,8 @@ _WIDTH, _POINTS, _HELD, _SLOW = range(4)
 _PER_SOURCE = 4
 _HOLD, _SLOW_GAIN = 0.8, 0.05
 _JOINED_FROM = 2.5
-_JOINED_UNIT = 4.25  # so that 6.4 is about as rare in sources of many values as in those of one
+# So that 6.4 is about as rare in sources of many values as in those of one; a few rarely exceed anything.
+_JOINED_UNIT, _FEW = 4.25, 6.0
 _SOFT = 20.0
 _LARGEST = 1e140  # squares of larger numbers would overflow
 _DAY_MS = 86_400_000
@@ -227,7 +228,8 @@ def _advance(
             if not math.isnan(joined):
                 own[_HELD] = max(joined, _HOLD * own[_HELD])
                 own[_SLOW] += _SLOW_GAIN * (joined - own[_SLOW])
-                oddness[point] = (0.5 * joined + 0.25 * own[_HELD] + 0.25 * own[_SLOW]) * _JOINED_UNIT
+                unit = _JOINED_UNIT * max(1.0, _FEW / width)
+                oddness[point] = (0.5 * joined + 0.25 * own[_HELD] + 0.25 * own[_SLOW]) * unit
         if with_recurrence and halted > oddness[point]:
             oddness[point] = halted
         if not has_history[point]:
