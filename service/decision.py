@@ -29,6 +29,9 @@ _PERIODS_MS = {"hour": 3_600_000.0, "day": 86_400_000.0, "week": 7 * 86_400_000.
 _PER_PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+(hour|day|week)\s*")
 
 LARGEST_BUDGET, SMALLEST_BUDGET = 0.1, 1e-9
+AT_BUDGET = 0.8
+"""The score of a point that is exactly as rare as the budget allows."""
+_LARGEST_GATE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,15 @@ def _budget(cadence: Floats, time_ms: int, per_point: float, per_ms: float) -> f
     return float(min(max(per_ms * cadence[_GAP], SMALLEST_BUDGET), LARGEST_BUDGET))
 
 
+@kernel
+def _budgets(
+    source: Ints, time_ms: Ints, cadence: Floats, per_point: float, per_ms: float, budget: Floats
+) -> None:
+    cadence = borrowed(cadence)
+    for point in range(source.shape[0]):
+        budget[point] = _budget(cadence[source[point]], time_ms[point], per_point, per_ms)
+
+
 # -log2 of a fifth: the exponent from which on a score is 0.
 _NO_SCORE = math.log2(5.0)
 
@@ -193,27 +205,23 @@ def member_scores(surprises: Floats, budget: Floats) -> Floats:
 @kernel
 def _decide(
     source: Ints,
-    time_ms: Ints,
     offset: Ints,
     surprise: Floats,
-    cadence: Floats,
+    opening: npt.NDArray[np.bool_],
+    budget: Floats,
     incidents: Ints,
-    per_point: float,
-    per_ms: float,
     threshold: float,
     steps: Floats,
     resolve_after: int,
     score: Floats,
-    budget: Floats,
     anomalous: npt.NDArray[np.bool_],
     severity: Bytes,
     incident: Bytes,
     incident_offset: Ints,
 ) -> None:
-    cadence, incidents = borrowed(cadence), borrowed(incidents)
+    incidents = borrowed(incidents)
     for point in range(source.shape[0]):
         slot = source[point]
-        budget[point] = _budget(cadence[slot], time_ms[point], per_point, per_ms)
         anomalous[point] = False
         severity[point] = Severity.LOW
         incident[point] = Incident.NONE
@@ -227,13 +235,15 @@ def _decide(
         for step in range(steps.shape[0]):
             if score[point] > steps[step]:
                 severity[point] = step + 1
-        if score[point] > threshold:
-            anomalous[point] = True
-            incident[point] = Incident.UPDATED if is_open else Incident.OPENED
-            if not is_open:
-                state[_OPENED_AT] = offset[point] + 1
-                incident_offset[point] = offset[point]
-                state[_WORST] = 0
+        anomalous[point] = score[point] > threshold
+        if opening[point] and not is_open:
+            incident[point] = Incident.OPENED
+            state[_OPENED_AT] = offset[point] + 1
+            incident_offset[point] = offset[point]
+            state[_CALM] = 0
+            state[_WORST] = severity[point]
+        elif is_open and anomalous[point]:
+            incident[point] = Incident.UPDATED
             state[_CALM] = 0
             state[_WORST] = max(state[_WORST], severity[point])
         elif is_open:
@@ -253,12 +263,31 @@ class Decision:
         self._steps = np.array([severity.medium, severity.high, severity.critical])
         self.table = StateTable({"cadence": Column(np.float64, 3), "incident": Column(np.int64, 3)})
 
-    def advance(self, source: Ints, time_ms: Ints, offset: Ints, surprise: Floats) -> DecisionBatch:
+    def budgets(self, source: Ints, time_ms: Ints) -> Floats:
+        """The budget p0 (n,) of each point; learns the sources' cadence."""
+        false_alarms, budget = self._config.false_alarms, np.empty(len(source))
+        _budgets(source, time_ms, self.table["cadence"], false_alarms.per_point, false_alarms.per_ms, budget)
+        return budget
+
+    def gates(self, budget: Floats) -> Floats:
+        """How rare (n,) a point must be to pass the threshold: at 0.8 as its budget, at 0.9 a tenth of it."""
+        times = ((1.0 - self._config.threshold) / (1.0 - AT_BUDGET)) ** math.log2(10.0)
+        gates: Floats = np.clip(budget * times, SMALLEST_BUDGET, _LARGEST_GATE)
+        return gates
+
+    def advance(
+        self,
+        source: Ints,
+        offset: Ints,
+        budget: Floats,
+        surprise: Floats,
+        opening: npt.NDArray[np.bool_],
+    ) -> DecisionBatch:
         """Decide on the points (n,) in order; `surprise` is -log10 p, NaN where there is none."""
         n, config = len(source), self._config
         batch = DecisionBatch(
             score=np.empty(n),
-            budget=np.empty(n),
+            budget=budget,
             anomalous=np.empty(n, np.bool_),
             severity=np.empty(n, np.uint8),
             incident=np.empty(n, np.uint8),
@@ -266,18 +295,15 @@ class Decision:
         )
         _decide(
             source,
-            time_ms,
             offset,
             surprise,
-            self.table["cadence"],
+            opening,
+            budget,
             self.table["incident"],
-            config.false_alarms.per_point,
-            config.false_alarms.per_ms,
             config.threshold,
             self._steps,
             config.resolve_after_points,
             batch.score,
-            batch.budget,
             batch.anomalous,
             batch.severity,
             batch.incident,

@@ -23,7 +23,9 @@ _LOOKS_AT = {
     "ewma": Feature.EWMA_Z,
     "difference": Feature.DIFFERENCE_Z,
 }
+_LONG_MEMORY = "deviation"
 _ALL = (Feature.Z_SCORE, Feature.ROBUST_Z, Feature.EWMA_Z, Feature.DIFFERENCE_Z)
+_TOLD = ("zscore", "ewma", "difference")  # what a detector that sees all of them is told by
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,13 @@ def contributions(
     detectors: Sequence[str],
     surprises: Sequence[float],
     weights: Sequence[float],
+    parts: Sequence[float] = (),
 ) -> list[Contribution]:
     """Shares by value and detector, largest first, adding up to 1.
 
     Shares below 1 % are left out, except where hardly any is larger: the ten largest always stand. A
     detector's part is its weighted surprise; it is split by the squares of what the detector looks at, over
-    the values that have a history.
+    the values that have a history; `parts` are the values' in the oddness of long memory.
     """
     known = [v for v, row in enumerate(rows) if not math.isnan(row[Feature.MEAN])]
     shares: dict[tuple[int, int], float] = {}
@@ -81,8 +84,11 @@ def contributions(
         part = weights[d] * surprise
         if not part > 0.0:
             continue
-        columns = (_LOOKS_AT[detector],) if detector in _LOOKS_AT else _ALL
-        squares = [sum(_square(rows[v][column]) for column in columns) for v in known]
+        if detector == _LONG_MEMORY:
+            squares = [parts[v] for v in known]
+        else:
+            columns = (_LOOKS_AT[detector],) if detector in _LOOKS_AT else _ALL
+            squares = [sum(_square(rows[v][column]) for column in columns) for v in known]
         total = sum(squares)
         for v, square in zip(known, squares, strict=True):
             share = part * (square / total if total > 0.0 else 1.0 / len(known))
@@ -124,6 +130,8 @@ def sentence(
     limits = next((e for e in expected if e.value == name), None)
     if limits is None:
         return f"{name} {_number(row[Feature.VALUE])} is unusual for this source."
+    if kind not in _LOOKS_AT:
+        kind = max(_TOLD, key=lambda told: _square(row[_LOOKS_AT[told]]))
     text = _describe(name, kind, row, limits)
     others = sum(1 for value, share in by_value.items() if value != name and share >= 0.2)
     return f"{text}; {others} other value{'s' * (others > 1)} moved with it" if others else text

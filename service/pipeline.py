@@ -10,10 +10,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from service.clock import Clock, SystemClock
 from service.decision import Decision, DecisionConfig
@@ -29,13 +29,18 @@ from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
 from service.wire.reader import Others, ReadBatch
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Raised whenever the same input would give other results; part of every model version."""
+
+LEAN = {"recurrence_values": 0, "joint_values": 8, "signs_of_change": False}
+"""The features of the lean profile."""
 
 
 class DetectionConfig(DecisionConfig):
     """Everything that results depend on, `detection` in the configuration."""
 
+    profile: Literal["default", "lean"] = "default"
+    """`lean` keeps less of every source, for a million of them: it sets what is not set otherwise."""
     features: FeatureConfig = FeatureConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
     max_sources: int = Field(1_000_000, ge=1, le=100_000_000)
@@ -46,6 +51,14 @@ class DetectionConfig(DecisionConfig):
     """Features that results show beside each value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_profile(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict) or settings.get("profile") != "lean":
+            return settings
+        features = settings.get("features", {})
+        return {**settings, "features": {**LEAN, **features}} if isinstance(features, dict) else settings
 
     @field_validator("result_features")
     @classmethod
@@ -94,12 +107,15 @@ class DetectionPipeline:
         self.ensemble = make_ensemble(self.config.ensemble, executor)
         self._calibration = BudgetCalibration()
         self._decision = Decision(self.config)
-        self._tables = (self._calibration.table, self._decision.table, self._features.table)
+        long_memory = self._features.long_memory
+        source_tables = (self._calibration.table, self._decision.table, long_memory.source_table)
+        series_tables = (self._features.table, long_memory.table)
+        self._tables = (*source_tables, *series_tables)
         self.sources = Sources(
             self.config.max_sources,
             self.config.max_values_per_source,
-            source_tables=[self._calibration.table, self._decision.table],
-            series_tables=[self._features.table],
+            source_tables=source_tables,
+            series_tables=series_tables,
         )
         self.publication = Publication(
             place_name=f"{topic}-{partition}",
@@ -125,8 +141,8 @@ class DetectionPipeline:
 
     def bytes_per_source(self, values: int) -> int:
         """State of one source of so many values, without the room that tables keep for growth."""
-        *per_source, per_value = self._tables
-        return sum(table.row_bytes for table in per_source) + values * per_value.row_bytes
+        *per_source, window, long_memory = (table.row_bytes for table in self._tables)
+        return sum(per_source) + values * (window + long_memory)
 
     def state(self) -> dict[str, Array]:
         """Everything that a later result depends on, as copies: see `restore`."""
@@ -136,6 +152,8 @@ class DetectionPipeline:
             "calibration": self._calibration.table.arrays(slots),
             "decision": self._decision.table.arrays(slots),
             "features": self._features.table.arrays(series),
+            "joined": self._features.long_memory.source_table.arrays(slots),
+            "long_memory": self._features.long_memory.table.arrays(series),
             "ensemble": self.ensemble.state(),
             "counts": {"judged": np.array([self.judged]), "promised": np.array([self.promised])},
         }
@@ -156,6 +174,8 @@ class DetectionPipeline:
         self._calibration.table.restore(part("calibration"))
         self._decision.table.restore(part("decision"))
         self._features.table.restore(part("features"))
+        self._features.long_memory.source_table.restore(part("joined"))
+        self._features.long_memory.table.restore(part("long_memory"))
         self.ensemble.restore(part("ensemble"))
         counts = part("counts")
         self.judged, self.promised = int(counts["judged"][0]), float(counts["promised"][0])
@@ -223,12 +243,14 @@ class DetectionPipeline:
             start = placed.stop
 
     def _score(self, batch: PointBatch, placed: Placement) -> ScoredPoints:
-        features = self._features.advance(placed)
-        surprises = self.ensemble.members(features)
-        oddness = self.ensemble.combine(surprises)
-        surprise = self._calibration.advance(placed.source, oddness)
         time_ms, offset = (batch.points[field][placed.fresh] for field in ("time_ms", "offset"))
-        decided = self._decision.advance(placed.source, time_ms, offset, surprise)
+        features = self._features.advance(placed, time_ms)
+        surprises = self.ensemble.members(features)
+        reference = self.ensemble.combine(surprises)
+        budget = self._decision.budgets(placed.source, time_ms)
+        gate = self._decision.gates(budget)
+        surprise, opening = self._calibration.advance(placed.source, reference, features.evidence, gate)
+        decided = self._decision.advance(placed.source, offset, budget, surprise, opening)
         judged = ~np.isnan(decided.score)
         self.judged += int(judged.sum())
         self.promised += float(decided.budget[judged].sum())

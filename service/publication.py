@@ -256,7 +256,12 @@ class Publication:
         rows = features.rows[features.row_start[j] : features.row_start[j + 1]].tolist()
         expected = explanation.expected_ranges(names, rows, float(decided.budget[j]))
         shares = explanation.contributions(
-            names, rows, self._detectors, scored.surprises[j].tolist(), self._weights
+            names,
+            rows,
+            self._detectors,
+            scored.surprises[j].tolist(),
+            self._weights,
+            features.shares[features.row_start[j] : features.row_start[j + 1]].tolist(),
         )
         if incident == "resolved":
             told = f"Back to normal: {self._quiet_points} points in a row within the budget."

@@ -59,11 +59,17 @@ class Features:
 
     def __init__(self, config: FeatureConfig | None = None) -> None:
         self.engine = FeatureEngine(config or FeatureConfig())
-        self.sources = Sources(1000, 100, source_tables=[], series_tables=[self.engine.table])
+        long_memory = self.engine.long_memory
+        self.sources = Sources(
+            1000,
+            100,
+            source_tables=[long_memory.source_table],
+            series_tables=[self.engine.table, long_memory.table],
+        )
 
     def of(self, points: Sequence[DataPoint]) -> FeatureBatch:
         """The features of points none of which widens a source that stands before it."""
         batch = PointBatch.of(points)
         placed = self.sources.place(batch, 0)
         assert placed.stop == len(points)
-        return self.engine.advance(placed)
+        return self.engine.advance(placed, batch.points["time_ms"][placed.fresh])

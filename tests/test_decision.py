@@ -24,6 +24,7 @@ from service.decision import (
 )
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 NONE, OPENED, UPDATED, RESOLVED = Incident
 LOW, MEDIUM, HIGH, CRITICAL = Severity
@@ -43,9 +44,17 @@ def decide(
 ) -> DecisionBatch:
     """Points of one source, `every_ms` apart, at neighbouring offsets."""
     offset = np.arange(first_offset, first_offset + len(surprise))
-    return decision.advance(
-        np.full(len(surprise), source), offset * every_ms, offset, np.asarray(surprise, np.float64)
+    return advance(
+        decision, np.full(len(surprise), source), offset * every_ms, offset, np.asarray(surprise, np.float64)
     )
+
+
+def advance(decision: Decision, source: Ints, time_ms: Ints, offset: Ints, surprise: Floats) -> DecisionBatch:
+    """Every point that is an anomaly may open an incident."""
+    budget = decision.budgets(source, time_ms)
+    threshold = decision._config.threshold
+    opening = np.array([score_of(s, p0) > threshold for s, p0 in zip(surprise, budget, strict=True)], bool)
+    return decision.advance(source, offset, budget, surprise, opening)
 
 
 # Score and severity
@@ -132,7 +141,7 @@ def test_an_incident_that_the_first_record_of_a_topic_opened_is_one() -> None:
 def test_each_source_has_an_incident_of_its_own() -> None:
     decision = Decision(config(resolve_after_points=2))
     source = np.array([0, 1, 0, 1, 0])
-    batch = decision.advance(source, np.arange(5) * 1000, np.arange(5), np.array([5.0, 5.0, 5.0, 0.0, 0.0]))
+    batch = advance(decision, source, np.arange(5) * 1000, np.arange(5), np.array([5.0, 5.0, 5.0, 0.0, 0.0]))
     assert batch.incident.tolist() == [OPENED, OPENED, UPDATED, NONE, NONE]
     assert batch.incident_offset.tolist() == [0, 1, 0, 1, 0]
 
@@ -252,7 +261,7 @@ def test_a_pause_is_no_change_of_cadence() -> None:
     decision = Decision(config(false_alarms="1 per day"))
     before = decide(decision, np.zeros(1000), every_ms=1000).budget[-1]
     later = np.arange(20) * 1000 + 30 * DAY_MS
-    after = decision.advance(np.zeros(20, np.int64), later, np.arange(20), np.zeros(20)).budget
+    after = advance(decision, np.zeros(20, np.int64), later, np.arange(20), np.zeros(20)).budget
     assert after == pytest.approx(before, rel=0.01)
 
 
@@ -284,3 +293,14 @@ def test_points_without_a_surprise_count_for_the_cadence() -> None:
 def test_configurations_out_of_bounds_are_refused_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         config(**wrong)
+
+
+def test_an_anomaly_that_may_not_open_an_incident_opens_none_but_goes_on_with_one() -> None:
+    decision = Decision(config())
+    source, offset = np.zeros(3, np.int64), np.arange(3)
+    budget = decision.budgets(source, offset * 1000)
+    opening = np.array([False, True, False])
+    batch = decision.advance(source, offset, budget, np.full(3, 5.0), opening)
+    assert batch.anomalous.all()
+    assert batch.incident.tolist() == [NONE, OPENED, UPDATED]
+    assert batch.incident_offset.tolist() == [-1, 1, 1]

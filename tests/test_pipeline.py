@@ -115,7 +115,7 @@ def whole(name: str) -> tuple[list[Outcome], DetectionPipeline]:
 
 def assert_same_state(one: DetectionPipeline, other: DetectionPipeline) -> None:
     assert (one.sources.slots, one.sources.series) == (other.sources.slots, other.sources.series)
-    rows = (one.sources.slots, one.sources.slots, one.sources.series)
+    rows = (one.sources.slots,) * 3 + (one.sources.series,) * 2
     for mine, theirs, n in zip(one._tables, other._tables, rows, strict=True):
         for column, array in mine.arrays(n).items():
             np.testing.assert_array_equal(theirs.arrays(n)[column], array)

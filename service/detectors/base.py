@@ -34,6 +34,9 @@ class AnomalyDetector(ABC):
     """A raw oddness for every point: non-negative, larger = odder, in the detector's own unit."""
 
     name: str
+    ranked = True
+    """Whether the oddness says something only by its rank among the partition's; otherwise it is a surprise,
+    -log10 of how rare the point would be in a usual source."""
 
     @property
     @abstractmethod

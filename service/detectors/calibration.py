@@ -10,12 +10,12 @@ Gibbs and Candès 2021).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from service.detectors import sketch
+from service.detectors import policy, sketch
 from service.detectors.base import Array, Floats
 from service.history.table import Column, StateTable
 from service.kernels import borrowed, kernel, prefetch
@@ -68,13 +68,18 @@ def _start_pooled(bins: Bins, fit: Floats, curve: Floats, prior: Bins) -> None:
 
 
 @kernel
-def _rank_pooled(oddness: Floats, bins: Bins, fit: Floats, curve: Floats, out: Floats) -> None:
+def _rank_pooled(
+    oddness: Floats, ranked: npt.NDArray[np.bool_], bins: Bins, fit: Floats, curve: Floats, out: Floats
+) -> None:
     """Surprises (n, d) of the oddness (d, n), member by member: each point is ranked, then counted.
 
     Between two redraws, which lie at fixed counts of points, ranking is a look into the curve.
     """
     bins, fit, curve = borrowed(bins), borrowed(fit), borrowed(curve)
     for member in range(oddness.shape[0]):
+        if not ranked[member]:
+            out[:, member] = oddness[member]
+            continue
         seen = int(fit[member, sketch.SEEN])
         weight = np.uint32(fit[member, sketch.WEIGHT])
         points = _redraw_after(seen)
@@ -95,8 +100,11 @@ def _rank_pooled(oddness: Floats, bins: Bins, fit: Floats, curve: Floats, out: F
 
 
 @kernel
-def _rank_only(oddness: Floats, curve: Floats, out: Floats) -> None:
+def _rank_only(oddness: Floats, ranked: npt.NDArray[np.bool_], curve: Floats, out: Floats) -> None:
     for member in range(oddness.shape[0]):
+        if not ranked[member]:
+            out[:, member] = oddness[member]
+            continue
         for point in range(oddness.shape[1]):
             value = oddness[member, point]
             out[point, member] = value
@@ -107,7 +115,10 @@ def _rank_only(oddness: Floats, curve: Floats, out: Floats) -> None:
 class MemberCalibration:
     """One sketch a detector over all points of the partition: oddness to surprise, -log10 p."""
 
-    def __init__(self, members: int) -> None:
+    def __init__(self, ranked: Sequence[bool]) -> None:
+        """One flag a detector: whether it is ranked, or its oddness is a surprise already."""
+        members = len(ranked)
+        self._ranked = np.array(ranked, np.bool_)
         self._table = StateTable(_POOLED_COLUMNS, rows=members)
         prior = sketch.prior_bins(1.0, _POOLED_PRIOR_POINTS)
         for row in range(members):
@@ -120,13 +131,13 @@ class MemberCalibration:
     def advance(self, oddness: Floats) -> Floats:
         """Surprise (n, members) of each oddness (members, n) among those before it, which it joins."""
         out = np.empty(oddness.shape[::-1])
-        _rank_pooled(oddness, self._table["bins"], self._table["fit"], self._curves, out)
+        _rank_pooled(oddness, self._ranked, self._table["bins"], self._table["fit"], self._curves, out)
         return out
 
     def peek(self, oddness: Floats) -> Floats:
         """The surprises of `advance` without learning anything."""
         out = np.empty(oddness.shape[::-1])
-        _rank_only(oddness, self._curves, out)
+        _rank_only(oddness, self._ranked, self._curves, out)
         return out
 
     def state(self) -> dict[str, Array]:
@@ -170,7 +181,15 @@ BUDGET_COLUMNS = {
     "bins": Column(np.uint32, _BINS),
     "numbers": Column(np.float64, _NUMBERS),
     "pending": Column(np.uint8, _PENDING),  # bins of the values that wait
+    "policy": Column(np.float64, policy.NUMBERS),
 }
+
+_TRUST_POINTS = 1000.0  # after which a source's own estimate weighs as much as the reference
+_APART = 1e-3  # decades: keeps the two sides of the budget apart
+_LOWEST_SCORED = 2.32  # decades below the budget: score 0
+_SQUEEZED = 0.5
+_LN_10 = math.log(10.0)
+_REFERENCE_DECADES = 1.5
 
 _AHEAD = 6  # points whose rows are on their way from memory
 
@@ -265,47 +284,122 @@ def _floored(seen: float, surprise: float) -> float:
 
 
 @kernel
+def reference_of(oddness: float) -> float:
+    """-log10 of how rare such an oddness is in a usual source: 6.4 times its unit is 1 in 1,000."""
+    return _REFERENCE_DECADES * math.log(1.0 + oddness)
+
+
+@kernel
+def oddness_of(reference: float) -> float:
+    """The inverse of `reference_of`: tails of sources are fitted where they are straight."""
+    return math.exp(reference / _REFERENCE_DECADES) - 1.0
+
+
+@kernel
+def _shrunk(own: float, reference: float, seen: float) -> float:
+    """The source's own estimate, and what is usual elsewhere where it has seen too little to tell."""
+    trust = seen / (seen + _TRUST_POINTS)
+    return trust * own + (1.0 - trust) * reference
+
+
+@kernel
+def _log_sum(a: float) -> float:
+    """log10(1 + 10^a)."""
+    return a if a > 12.0 else math.log(1.0 + math.exp(a * _LN_10)) / _LN_10
+
+
+@kernel
+def _placed(reference: float, exceeds: bool, level: float) -> float:
+    """The surprise that is published: on its side of the budget, in the order of the reference.
+
+    With p0 the budget and r the reference's probability it is that of p0 r / (p0 + r) above the budget and
+    of p0 + r below. What would score less than nothing is squeezed together instead of cut off.
+    """
+    if exceeds:
+        return level + _log_sum(reference - level) + _APART
+    surprise = level - _log_sum(level - reference) - _APART
+    lowest = max(level - _LOWEST_SCORED, 0.0)
+    join = lowest + _SQUEEZED
+    if surprise >= join:
+        return surprise
+    return lowest + _SQUEEZED * max(surprise, 0.0) / join
+
+
+@kernel
 def _advance(
     source: npt.NDArray[np.int64],
-    oddness: Floats,
+    reference: Floats,
+    evidence: Floats,
+    budget: Floats,
     bins: Bins,
     numbers: Floats,
     pending: Bytes,
+    policies: Floats,
     prior: Bins,
     out: Floats,
+    opening: npt.NDArray[np.bool_],
 ) -> None:
     bins, numbers, pending = borrowed(bins), borrowed(numbers), borrowed(pending)
+    policies = borrowed(policies)
     points = source.shape[0]
+    last, level = np.nan, 0.0
     for point in range(points):
         if point + _AHEAD < points:
             prefetch(bins, source[point + _AHEAD])
             prefetch(numbers, source[point + _AHEAD])
-        value = oddness[point]
-        if math.isnan(value):
+        opening[point] = False
+        elsewhere = reference[point]
+        if math.isnan(elsewhere):
             out[point] = np.nan
             continue
+        if budget[point] != last:  # mostly all points have one budget
+            last = budget[point]
+            level = -math.log10(last)
         slot = source[point]
-        counts, row = bins[slot], numbers[slot]
+        counts, row, alarms = bins[slot], numbers[slot], policies[slot]
         if row[sketch.WEIGHT] == 0.0:
             _start(counts, row, prior)
         sketch.refit_if_due(counts, row)
-        raw = sketch.surprise(counts, row, value)
-        surprise = _floored(row[sketch.SEEN], _levelled(row, raw))
-        out[point] = surprise
+        value = oddness_of(elsewhere)
+        own = _floored(row[sketch.SEEN], _levelled(row, sketch.surprise(counts, row, value)))
+        surprise = _shrunk(own, elsewhere, alarms[policy.POINTS])
+        has_evidence = not math.isnan(evidence[point])
+        opening[point] = policy.opens(alarms, evidence[point], surprise, has_evidence, level, last)
+        if opening[point]:
+            surprise = max(surprise, level + _APART)
+        out[point] = _placed(elsewhere, surprise >= level, level)
         _control(row, surprise)
         _learn(counts, row, pending[slot], value)
 
 
 class BudgetCalibration:
-    """Per source: the ensemble's oddness to a surprise whose exceedances keep to their stated rate."""
+    """Per source: which points are odder than the budget allows, and where incidents open."""
 
     def __init__(self) -> None:
         self.table = StateTable(BUDGET_COLUMNS)
         self._prior = sketch.prior_bins(_PRIOR_DECADES_PER_UNIT, _PRIOR_POINTS, _BINS)
 
-    def advance(self, source: npt.NDArray[np.int64], oddness: Floats) -> Floats:
-        """Surprise (n,), -log10 p, of each point in its source's own past, which it then joins."""
-        out = np.empty(len(source))
+    def advance(
+        self, source: npt.NDArray[np.int64], reference: Floats, evidence: Floats, budget: Floats
+    ) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Surprise (n,), -log10 p, of each point, which joins its past, and whether it opens an incident.
+
+        `reference` is -log10 of how rare the point would be in a usual source, `evidence` what speaks for an
+        incident (NaN: the surprise itself), `budget` each point's p0.
+        """
+        out, opening = np.empty(len(source)), np.empty(len(source), np.bool_)
         table = self.table
-        _advance(source, oddness, table["bins"], table["numbers"], table["pending"], self._prior, out)
-        return out
+        _advance(
+            source,
+            reference,
+            evidence,
+            budget,
+            table["bins"],
+            table["numbers"],
+            table["pending"],
+            table["policy"],
+            self._prior,
+            out,
+            opening,
+        )
+        return out, opening

@@ -103,7 +103,7 @@ class EnsembleDetector(AnomalyDetector):
             raise ConfigurationError(problems)
         self.strategy = Strategy(strategy)
         self._weights = np.array(self.weights)
-        self._calibration = MemberCalibration(len(self.detectors))
+        self._calibration = MemberCalibration([detector.ranked for detector in self.detectors])
 
     @property
     def is_trained(self) -> bool:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.detectors.autoencoder import AutoencoderConfig, AutoencoderDetector
 from service.detectors.base import AnomalyDetector
+from service.detectors.deviation import DeviationConfig, DeviationDetector
 from service.detectors.ensemble import EnsembleDetector, Strategy
 from service.detectors.half_space_trees import HalfSpaceTreesConfig, HalfSpaceTreesDetector
 from service.detectors.isolation_forest import IsolationForestConfig, IsolationForestDetector
@@ -21,7 +22,8 @@ from service.detectors.statistical import (
 )
 
 AnyDetectorConfig = Annotated[
-    ZScoreConfig
+    DeviationConfig
+    | ZScoreConfig
     | RobustZConfig
     | EwmaConfig
     | DifferenceConfig
@@ -39,12 +41,13 @@ class EnsembleConfig(BaseModel):
 
     strategy: Strategy = Strategy.WEIGHTED_AVERAGE
     detectors: tuple[AnyDetectorConfig, ...] = (
-        ZScoreConfig(),
-        RobustZConfig(),
-        EwmaConfig(),
-        DifferenceConfig(),
-        HalfSpaceTreesConfig(),
-        IsolationForestConfig(),
+        DeviationConfig(),
+        ZScoreConfig(weight=0.0),
+        RobustZConfig(weight=0.0),
+        EwmaConfig(weight=0.0),
+        DifferenceConfig(weight=0.0),
+        HalfSpaceTreesConfig(weight=0.0),
+        IsolationForestConfig(weight=0.0),
     )
 
     @model_validator(mode="after")
@@ -62,6 +65,8 @@ class EnsembleConfig(BaseModel):
 def make_detector(config: AnyDetectorConfig, executor: Executor | None = None) -> AnomalyDetector:
     """A new detector; `executor` is where fits run, at once in the caller's thread without one."""
     match config:
+        case DeviationConfig():
+            return DeviationDetector(config)
         case HalfSpaceTreesConfig():
             return HalfSpaceTreesDetector(config)
         case IsolationForestConfig():

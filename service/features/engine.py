@@ -11,9 +11,10 @@ from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from service.features import rolling
+from service.features.long_memory import LongMemory, LongMemoryConfig
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
 from service.kernels import borrowed, kernel, prefetch
@@ -22,10 +23,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-class FeatureConfig(BaseModel):
+class FeatureConfig(LongMemoryConfig):
     """How long a series' memory is and when it is long enough to judge by."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     window_points: int = Field(128, ge=8, le=rolling.MAX_WINDOW)
     """Values of the rolling statistics (mean, std, median, MAD)."""
@@ -85,7 +84,9 @@ class FeatureBatch:
     `rows` is (m, FEATURES), NaN where a value is missing or its history too short; the rows of point j
     are `row_start[j]` to `row_start[j + 1]`. `vectors` is (n, VECTOR_WIDTH), each number in (-1, 1) and
     0 for a value that behaves as always; `furthest` (n, KINDS) the largest absolute z of each kind among
-    the point's values. Both are NaN where `has_history` is false.
+    the point's values. `oddness` (n,) is how far the point lies from its source's whole past, `shares` (m,)
+    each value's part in it, `evidence` (n,) what speaks for an incident of a source of one value, NaN for
+    others. All are NaN where `has_history` is false.
     """
 
     source: Ints
@@ -93,6 +94,9 @@ class FeatureBatch:
     rows: Floats
     vectors: Floats
     furthest: Floats
+    oddness: Floats
+    shares: Floats
+    evidence: Floats
     has_history: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -108,6 +112,9 @@ class FeatureBatch:
             self.rows,
             self.vectors[start:stop],
             self.furthest[start:stop],
+            self.oddness[start:stop],
+            self.shares,
+            self.evidence[start:stop],
             self.has_history[start:stop],
         )
 
@@ -253,7 +260,7 @@ def _advance(
 
 
 class FeatureEngine:
-    """Rolling and exponentially weighted statistics of every series, in columns."""
+    """Rolling and exponentially weighted statistics of every series, in columns; long memory beside them."""
 
     def __init__(self, config: FeatureConfig) -> None:
         self._config = config
@@ -264,9 +271,10 @@ class FeatureEngine:
                 "state": Column(np.float64, _STATE_WIDTH),
             }
         )
+        self.long_memory = LongMemory(config)
 
-    def advance(self, placed: Placement) -> FeatureBatch:
-        """The features of the placed points, each from what came before it; then learn them."""
+    def advance(self, placed: Placement, time_ms: Ints) -> FeatureBatch:
+        """The features of the placed points at these times, each from what came before; then learn them."""
         points = len(placed.source)
         rows = np.empty((len(placed.series), FEATURES))
         vectors = np.empty((points, VECTOR_WIDTH))
@@ -288,4 +296,7 @@ class FeatureEngine:
             furthest,
             has_history,
         )
-        return FeatureBatch(placed.source, placed.row_start, rows, vectors, furthest, has_history)
+        oddness, shares, evidence = self.long_memory.advance(placed, time_ms, has_history)
+        return FeatureBatch(
+            placed.source, placed.row_start, rows, vectors, furthest, oddness, shares, evidence, has_history
+        )

@@ -66,6 +66,7 @@ class Placement:
     arrival: npt.NDArray[np.uint8]  # (stop - start,)
     fresh: npt.NDArray[np.int64]  # (n,)
     source: npt.NDArray[np.int64]  # (n,)
+    first_series: npt.NDArray[np.int64]  # (n,), where the source's block of series begins
     row_start: npt.NDArray[np.int64]  # (n + 1,)
     series: npt.NDArray[np.int64]  # (m,)
     values: npt.NDArray[np.float64]  # (m,)
@@ -211,6 +212,7 @@ class Sources:
             arrival=placed.arrival[start:point],
             fresh=placed.fresh[:fresh],
             source=placed.source[:fresh],
+            first_series=self._rows["first_series"][placed.source[:fresh]],
             row_start=placed.row_start[: fresh + 1],
             series=placed.series[:rows],
             values=placed.values[:rows],

@@ -23,6 +23,9 @@ def batch_of(vectors: Floats) -> FeatureBatch:
         np.empty((0, FEATURES)),
         vectors,
         np.full((n, len(KINDS)), np.nan),
+        np.full(n, np.nan),
+        np.empty(0),
+        np.full(n, np.nan),
         known,
     )
 

@@ -9,11 +9,19 @@ from service.detectors.ensemble import Strategy
 from service.detectors.registry import AnyDetectorConfig, EnsembleConfig, make_ensemble
 
 
-def test_the_default_ensemble_is_six_detectors_of_equal_weight() -> None:
+def test_the_default_ensemble_judges_by_long_memory_and_shows_the_others() -> None:
     ensemble = make_ensemble(EnsembleConfig())
-    names = [detector.name for detector in ensemble.detectors]
-    assert names == ["zscore", "robust_z", "ewma", "difference", "half_space_trees", "isolation_forest"]
-    assert ensemble.weights == (1.0,) * 6
+    weights = dict(zip([detector.name for detector in ensemble.detectors], ensemble.weights, strict=True))
+    assert weights.pop("deviation") == 1.0
+    assert set(weights) == {
+        "zscore",
+        "robust_z",
+        "ewma",
+        "difference",
+        "half_space_trees",
+        "isolation_forest",
+    }
+    assert set(weights.values()) == {0.0}
     assert ensemble.strategy is Strategy.WEIGHTED_AVERAGE
 
 

@@ -1,0 +1,275 @@
+"""Seven signs of change in a value, each as a surprise on its own past: what an incident is judged by.
+
+The step, the means of the last 6 and 24 values against their running medians, the logarithm of the last 48
+values' standard deviation against its own, and the residual of the usual value at this time of day, plain
+and averaged over 6 and 24 points. Each is ranked in a histogram of its own past (quarter octaves; above
+the 98 % quantile an exponential tail); a surprise is held for a few points, so that signs that come one
+after the other meet, and their mean is the evidence. Kernels on one value's rows of state.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from service.kernels import kernel
+
+Floats = npt.NDArray[np.float64]
+Ring = npt.NDArray[np.float32]
+Bins = npt.NDArray[np.uint32]
+Counts = npt.NDArray[np.uint8]
+
+SIGNS = 7
+SLOTS = 48  # half hours of a day
+SLOT_MS = 1_800_000
+SPAN = 48  # points of the standard deviation, the longest
+_SHORT, LONG = 6, 24
+BINS = 48
+TAIL = 5
+
+_MEDIAN_POINTS = 3000.0
+_MEDIAN_STEP = 1.5
+_SLOT_GAIN = 0.01
+_FORGETTING_POINTS = 50_000.0
+_TAIL_SHARE = 0.02
+_LEAST_TAIL = 0.005
+_REFIT_EVERY = 32
+_REFIT_ALWAYS_BELOW = 64
+_LARGEST = 8.0
+_HOLD = 0.75
+_UNIT = 256.0
+_LARGEST_GAP = 1e37  # of a 32-bit float's differences
+_LARGEST_WEIGHT = 40_000.0  # times 50,000 points is below 2^31
+_PER_DECADE = 1.0 / math.log(10.0)
+_CENTRE = 1.09  # of a bin, in units of its lower edge
+_ROOM = 12  # bins between the tail's beginning and the top, below which the window moves up
+_MOVE = 8  # by so many
+
+# Columns of a value's row of numbers.
+_SEEN, _LAST, _WEIGHT, _FIRST = range(4)
+_SUM_SHORT, _SUM_LONG, _MEAN, _SQUARES, _RESIDUAL_SHORT, _RESIDUAL_LONG = range(4, 10)
+_MEDIANS, _SPREADS, _HELD = 10, 13, 16  # three, three, seven
+NUMBERS = _HELD + SIGNS
+
+# Columns of a sign's tail: the window's first bin, all weight, the tail's first bin and threshold, and
+# decades a unit above it. A window that begins at 0 waits for the first value above 0.
+_BASE, _TOTAL, _EDGE, _THRESHOLD, _STEEPNESS = range(TAIL)
+
+
+@kernel
+def _octave_bin(value: float) -> int:
+    """The number of the value's quarter octave: the exponent and two bits of the fraction."""
+    return int(np.float64(value).view(np.int64) >> 50)
+
+
+@kernel
+def _edge_of(number: float) -> float:
+    """The lower edge of a quarter octave."""
+    return float(np.int64(np.int64(number) << 50).view(np.float64))
+
+
+@kernel
+def _move_up(bins: Bins) -> None:
+    for i in range(1, _MOVE + 1):
+        bins[0] += bins[i]
+    for i in range(1, BINS - _MOVE):
+        bins[i] = bins[i + _MOVE]
+    bins[BINS - _MOVE :] = 0
+
+
+@kernel
+def _refit(bins: Bins, tail: Floats, weight: float) -> None:
+    """Find the 98 % quantile and the mean excess above it; keep the window around it."""
+    while True:
+        above, edge = float(bins[BINS - 1]), BINS - 2
+        while edge > 0 and above + bins[edge] <= _TAIL_SHARE * tail[_TOTAL]:
+            above += bins[edge]
+            edge -= 1
+        if edge <= BINS - _ROOM or bins[BINS - 1] == 0:
+            break
+        _move_up(bins)
+        tail[_BASE] += _MOVE
+    threshold = _edge_of(tail[_BASE] + edge + 1)
+    excess = 0.0
+    for i in range(edge + 1, BINS):
+        if bins[i] > 0:
+            excess += bins[i] * (_CENTRE * _edge_of(tail[_BASE] + i) - threshold)
+    mean_excess = (excess / weight + 0.1 * threshold) / (above / weight + 1.0)
+    tail[_EDGE], tail[_THRESHOLD] = edge, threshold
+    tail[_STEEPNESS] = _PER_DECADE / mean_excess
+
+
+@kernel
+def _weight_above(bins: Bins, i: int) -> float:
+    """Weight of all bins above bin `i`, in whole numbers, whose order does not matter."""
+    total, first = np.uint32(0), np.uint32(i + 1)
+    for j in range(BINS):
+        total = np.uint32(total + bins[j] * np.uint32(np.uint32(j) >= first))
+    return float(total)
+
+
+@kernel
+def _surprise(bins: Bins, tail: Floats, weight: float, refit: bool, value: float) -> float:
+    """-log10 of how rare a value is among its past, which it joins."""
+    number = _octave_bin(value)
+    if tail[_BASE] == 0.0 and value > 0.0:
+        tail[_BASE] = max(number - BINS // 2, 1)
+    if refit and tail[_BASE] > 0.0:
+        _refit(bins, tail, weight)
+    surprise, i = 0.0, 0
+    if tail[_BASE] > 0.0:
+        i = min(max(number - int(tail[_BASE]), 0), BINS - 1)
+        if tail[_TOTAL] > 0.0:
+            at_or_above = _weight_above(bins, i)
+            if i > tail[_EDGE]:
+                above = _weight_above(bins, int(tail[_EDGE]))
+                level = -math.log(max(above / tail[_TOTAL], _LEAST_TAIL)) * _PER_DECADE
+                surprise = min(level + (value - tail[_THRESHOLD]) * tail[_STEEPNESS], _LARGEST)
+            else:
+                lower, upper = _edge_of(tail[_BASE] + i), _edge_of(tail[_BASE] + i + 1)
+                at_or_above += min(max((upper - value) / (upper - lower), 0.0), 1.0) * bins[i]
+                surprise = -math.log(max(at_or_above / tail[_TOTAL], _LEAST_TAIL)) * _PER_DECADE
+    whole = np.uint32(weight)
+    bins[i] += whole
+    tail[_TOTAL] += whole
+    return surprise
+
+
+@kernel
+def _halve(bins: Bins, tails: Floats) -> None:
+    """Halve the weights of all signs, before their sums leave 32 bits."""
+    for sign in range(SIGNS):
+        total = 0.0
+        for i in range(BINS):
+            bins[sign, i] >>= np.uint32(1)
+            total += bins[sign, i]
+        tails[sign, _TOTAL] = total
+
+
+@kernel
+def _push(x: float, s: Floats, recent: Ring) -> None:
+    """Put a value, as a distance from the first, among the last 48.
+
+    Their sums are made anew each time the places wrap.
+    """
+    narrow = np.float32(x)
+    x = np.float64(narrow)
+    seen = int(s[_SEEN])
+    place = seen % SPAN
+    if seen < SPAN:
+        if seen == 0:
+            s[_SUM_SHORT] = s[_SUM_LONG] = s[_MEAN] = s[_SQUARES] = 0.0
+        old = x
+        count = seen + 1
+        delta = x - s[_MEAN]
+        s[_MEAN] += delta / count
+        s[_SQUARES] += delta * (x - s[_MEAN])
+    else:
+        old = np.float64(recent[place])
+        mean = s[_MEAN] + (x - old) / SPAN
+        s[_SQUARES] = max(s[_SQUARES] + (x - old) * (x - mean + old - s[_MEAN]), 0.0)
+        s[_MEAN] = mean
+    s[_SUM_SHORT] += x - (recent[(seen - _SHORT) % SPAN] if seen >= _SHORT else 0.0)
+    s[_SUM_LONG] += x - (recent[(seen - LONG) % SPAN] if seen >= LONG else 0.0)
+    recent[place] = narrow
+    if place == SPAN - 1:
+        _add_up(s, recent)
+
+
+@kernel
+def _add_up(s: Floats, recent: Ring) -> None:
+    total = short = long = squares = 0.0
+    for i in range(SPAN):
+        value = np.float64(recent[i])
+        total += value
+        long += value if i >= SPAN - LONG else 0.0
+        short += value if i >= SPAN - _SHORT else 0.0
+    for i in range(SPAN):
+        squares += (np.float64(recent[i]) - total / SPAN) ** 2
+    s[_MEAN], s[_SQUARES], s[_SUM_LONG], s[_SUM_SHORT] = total / SPAN, squares, long, short
+
+
+@kernel
+def _residual(x: float, slot: int, slots: Ring, visits: Counts, s: Floats, residuals: Ring) -> float:
+    """The distance from what is usual in this half hour, which learns it."""
+    gap = 0.0
+    if visits[slot] == 0:
+        slots[slot] = x
+    else:
+        gap = x - np.float64(slots[slot])
+    slots[slot] += max(_SLOT_GAIN, 1.0 / (visits[slot] + 1.0)) * (x - slots[slot])
+    visits[slot] = min(visits[slot] + 1, 200)
+    seen = int(s[_SEEN])
+    narrow = np.float32(gap)
+    s[_RESIDUAL_SHORT] += narrow - (residuals[(seen - _SHORT) % LONG] if seen >= _SHORT else np.float32(0.0))
+    s[_RESIDUAL_LONG] += narrow - (residuals[seen % LONG] if seen >= LONG else np.float32(0.0))
+    residuals[seen % LONG] = narrow
+    if seen % LONG == LONG - 1:
+        total = short = 0.0
+        for i in range(LONG):
+            total += np.float64(residuals[i])
+            short += np.float64(residuals[i]) if i >= LONG - _SHORT else 0.0
+        s[_RESIDUAL_LONG], s[_RESIDUAL_SHORT] = total, short
+    return gap
+
+
+@kernel
+def _off_median(y: float, s: Floats, i: int, gain: float) -> float:
+    """The distance from running median `i`, which then takes a step towards `y`."""
+    if s[_SEEN] == 0.0:
+        s[_MEDIANS + i] = y
+    off = y - s[_MEDIANS + i]
+    s[_SPREADS + i] += gain * (abs(off) - s[_SPREADS + i])
+    limit = _MEDIAN_STEP * gain * s[_SPREADS + i]
+    s[_MEDIANS + i] += min(max(off, -limit), limit)
+    return float(abs(off))
+
+
+@kernel
+def evidence(
+    x: float,
+    slot: int,
+    s: Floats,
+    recent: Ring,
+    residuals: Ring,
+    slots: Ring,
+    visits: Counts,
+    bins: Bins,
+    tails: Floats,
+    signs: Floats,
+) -> float:
+    """The mean held surprise of the seven signs of one value, which is learned; `signs` (SIGNS,) is room."""
+    seen = int(s[_SEEN])
+    if seen == 0:
+        s[_LAST] = s[_FIRST] = x
+        s[_WEIGHT] = _UNIT
+    step = abs(x - s[_LAST])
+    distance = min(max(x - s[_FIRST], -_LARGEST_GAP), _LARGEST_GAP)
+    _push(distance, s, recent)
+    residual = _residual(distance, slot, slots, visits, s, residuals)
+    count = seen + 1
+    gain = max(1.0 / count, 1.0 / _MEDIAN_POINTS)
+    variance = s[_SQUARES] / min(count, SPAN)
+    spread = 0.5 * math.log(variance + 1e-12 * s[_MEAN] ** 2 + 1e-18)
+    signs[0] = step
+    signs[1] = _off_median(s[_SUM_SHORT] / min(count, _SHORT), s, 0, gain)
+    signs[2] = _off_median(s[_SUM_LONG] / min(count, LONG), s, 1, gain)
+    signs[3] = _off_median(spread, s, 2, gain)
+    signs[4] = abs(residual)
+    signs[5] = abs(s[_RESIDUAL_SHORT]) / min(count, _SHORT)
+    signs[6] = abs(s[_RESIDUAL_LONG]) / min(count, LONG)
+    refit = seen < _REFIT_ALWAYS_BELOW or seen % _REFIT_EVERY == 0
+    total = 0.0
+    for sign in range(SIGNS):
+        surprise = _surprise(bins[sign], tails[sign], s[_WEIGHT], refit, signs[sign])
+        s[_HELD + sign] = max(surprise, _HOLD * s[_HELD + sign])
+        total += s[_HELD + sign]
+    s[_WEIGHT] *= 1.0 + 1.0 / _FORGETTING_POINTS
+    if s[_WEIGHT] > _LARGEST_WEIGHT:
+        _halve(bins, tails)
+        s[_WEIGHT] *= 0.5
+    s[_LAST] = x
+    s[_SEEN] = count
+    return total / SIGNS

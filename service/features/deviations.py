@@ -1,0 +1,245 @@
+"""How far one value is from its own past on scales of long memory, and whether its last points ever happened.
+
+Kernels on one value's rows of state. A deviation is divided by its own root mean square over up to 50,000
+points, this one included: a first move after long rest is bounded by the square root of the history, one
+threshold serves all sources (a mean absolute scale does not), and an outage hardly blunts the next.
+
+The recurrence distances ask at which lag the last few points happened before: the running mean of
+|x[t] - x[t - lag]| at the best of 250 lags, of the values and of their steps. It is what a left matrix
+profile (Yeh et al., ICDM 2016) tells, kept up at a constant cost a point.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from service.kernels import kernel
+
+Floats = npt.NDArray[np.float64]
+Ring = npt.NDArray[np.float32]
+
+LONG_MEMORY_POINTS = 50_000.0
+LAGS = 256
+_FIRST_LAG = 6
+_VALUE_GAIN, _STEP_GAIN = 0.25, 0.3
+_SMOOTHING = 0.1
+_SHORT_MEDIAN_POINTS, _LONG_MEDIAN_POINTS = 300.0, 3000.0
+_MEDIAN_STEP = 1.5
+_RECENT_POINTS, _LATER_POINTS = 300.0, 5000.0
+_LEAST_SCALE = 1e-3  # of the mean distance from the mean: below, a value has hardly moved
+_LARGEST = 1e37  # of a 32-bit float's differences
+_LONGEST_RUN, _SAID_EVERY = 32.0, 4.0
+_RECENT_CAP = 12.0
+_RECENT_WEIGHT = 0.4
+
+
+class Deviation(IntEnum):
+    """What is measured of a value, each in units of its own root mean square."""
+
+    STEP = 0  # |x - the one before|
+    LEVEL = 1  # |x - mean of all|
+    SMOOTHED = 2  # |exponentially weighted mean - mean of all|
+    SHORT = 3  # |x - running median of some 300|
+    SHORT_OF_3 = 4  # the same of the mean of the last three
+    LONG_OF_3 = 5  # |mean of the last three - running median of some 3,000|
+    RECURRENCE = 6  # distance of the last few points from the nearest recent ones
+    STEP_RECURRENCE = 7  # the same of their steps
+
+
+DEVIATIONS = len(Deviation)
+_RECENT = 5  # those of which a short memory is kept: step, short, mean of two, of three, long of three
+
+# Columns of a value's row of numbers.
+(
+    SEEN,
+    _LAST,
+    _LAST_BUT_ONE,
+    MEAN,
+    _SPREAD,
+    _SMOOTH,
+    _SHORT_MEDIAN,
+    _LONG_MEDIAN,
+    _GAP,
+    _GAP_BEFORE,
+    _FIRST,
+    _RUN,
+    _RUN_SQUARE,
+) = range(13)
+SQUARES = 13  # .. + 7: mean square of each deviation
+_RECENT_MEANS = SQUARES + DEVIATIONS  # .. + 4
+_LATER_MEANS = _RECENT_MEANS + _RECENT  # .. + 4
+NUMBERS = _LATER_MEANS + _RECENT
+
+_WEIGHTS = np.array([1.0, 0.7, 0.0, 0.7, 0.7, 0.7, 6.0, 3.0])
+"""Of the deviations in the oddness of a source's only value."""
+_WEIGHTS_SUM = float(_WEIGHTS.sum())
+_PLAIN_SUM = float(_WEIGHTS[: Deviation.RECURRENCE].sum())
+
+
+@kernel
+def least_scale(mean: float) -> float:
+    """A scale for what never moved: a millionth of its level."""
+    return 1e-9 + 1e-6 * abs(mean)
+
+
+@kernel
+def _toward(median: float, x: float, gain: float, spread: float) -> float:
+    """A running median: a step towards `x` of at most 1.5 times the gain in units of the usual spread."""
+    limit = _MEDIAN_STEP * gain * spread
+    return median + min(max(x - median, -limit), limit)
+
+
+@kernel
+def _nearest(distances: Ring, longest: int) -> float:
+    """The least distance among lags 6 to `longest`; non-negative floats are ordered as their bits are."""
+    bits = distances.view(np.int32)
+    least = bits[_FIRST_LAG]
+    for lag in range(_FIRST_LAG, longest + 1):
+        least = min(least, bits[lag])
+    bits[0] = least  # no lag is that short
+    return float(distances[0])
+
+
+@kernel
+def recurrence(x: float, seen: int, ring: Ring, distances: Ring, step_distances: Ring) -> tuple[float, float]:
+    """Distances of the last points and of their steps from the nearest recent ones; then learn `x`.
+
+    `ring` (LAGS,) is filled backwards: what came `lag` points ago stands `lag` places on.
+    """
+    place = LAGS - 1 - seen % LAGS
+    longest = min(seen, LAGS - 1)
+    value = np.float32(min(max(x, -_LARGEST), _LARGEST))
+    last = ring[(place + 1) % LAGS]
+    step = value - last
+    gain, step_gain = np.float32(_VALUE_GAIN), np.float32(_STEP_GAIN)
+    # lags before the ring's end, then those after it
+    turn = min(LAGS - place, longest)
+    for lag in range(_FIRST_LAG, turn):
+        distances[lag] += gain * (abs(value - ring[place + lag]) - distances[lag])
+    for lag in range(_FIRST_LAG, turn - 1):
+        then = ring[place + lag] - ring[place + lag + 1]
+        step_distances[lag] += step_gain * (abs(step - then) - step_distances[lag])
+    for lag in range(max(turn - 1, _FIRST_LAG), min(turn + 1, longest + 1)):
+        here, before = ring[(place + lag) % LAGS], ring[(place + lag + 1) % LAGS]
+        if lag >= turn:
+            distances[lag] += gain * (abs(value - here) - distances[lag])
+        if lag < longest:
+            step_distances[lag] += step_gain * (abs(step - (here - before)) - step_distances[lag])
+    start = max(turn + 1, _FIRST_LAG)
+    around = place - LAGS
+    for lag in range(start, longest + 1):
+        distances[lag] += gain * (abs(value - ring[around + lag]) - distances[lag])
+    for lag in range(start, longest):
+        then = ring[around + lag] - ring[around + lag + 1]
+        step_distances[lag] += step_gain * (abs(step - then) - step_distances[lag])
+    ring[place] = value
+    if longest < 2 * _FIRST_LAG:
+        return 0.0, 0.0
+    return _nearest(distances, longest), _nearest(step_distances, longest - 1)
+
+
+@kernel
+def standstill(x: float, s: Floats) -> float:
+    """How many times in a row a value has repeated, in units of how many are usual; before `deviate`.
+
+    Said at every fourth repeat only, and no more after the 32nd: what stands still for long is no news.
+    """
+    run = s[_RUN] + 1.0 if s[SEEN] > 0.0 and x == s[_LAST] else 0.0
+    s[_RUN] = run
+    gain = max(1.0 / (s[SEEN] + 1.0), 1.0 / LONG_MEMORY_POINTS)
+    s[_RUN_SQUARE] += gain * (run * run - s[_RUN_SQUARE])
+    told = run <= _LONGEST_RUN and run % _SAID_EVERY == 0.0
+    return run / (1.0 + math.sqrt(s[_RUN_SQUARE])) if told else 0.0
+
+
+@kernel
+def _scale(s: Floats, kind: int, z: float, gain: float, least: float) -> float:
+    """`z` in units of its root mean square with this point, which it joins."""
+    square = s[SQUARES + kind]
+    square += gain * (z * z - square)
+    s[SQUARES + kind] = square
+    return float(z / (math.sqrt(square) + least))
+
+
+@kernel
+def _recent(s: Floats, kind: int, z: float, seen: int, least: float) -> float:
+    """`z` in units of the larger of its means over the last 300 and 5,000 points, softly bounded."""
+    recent, later = s[_RECENT_MEANS + kind], s[_LATER_MEANS + kind]
+    share = 1.0 / (seen + 1)
+    new_recent = recent + max(share, 1.0 / _RECENT_POINTS) * (z - recent)
+    new_later = later + max(share, 1.0 / _LATER_POINTS) * (z - later)
+    s[_RECENT_MEANS + kind], s[_LATER_MEANS + kind] = new_recent, new_later
+    scale = max(recent, later) if seen >= 30 else max(new_recent, new_later)
+    q = z / (scale + least)
+    return float(q / (1.0 + q / _RECENT_CAP))
+
+
+@kernel
+def deviate(
+    x: float, s: Floats, ring: Ring, distances: Ring, step_distances: Ring, with_recurrence: bool, out: Floats
+) -> tuple[float, float]:
+    """Write the deviations (DEVIATIONS,) of one value, then learn it.
+
+    Returns its signed distance from the mean in units of what that was before this point, and the mean of
+    the five that are measured against the recent past as well.
+    """
+    seen = int(s[SEEN])
+    if seen == 0:
+        s[_LAST] = s[_LAST_BUT_ONE] = s[MEAN] = s[_SMOOTH] = x
+        s[_SHORT_MEDIAN] = s[_LONG_MEDIAN] = s[_FIRST] = x
+    gain = max(1.0 / (seen + 1), 1.0 / LONG_MEMORY_POINTS)
+    mean, spread = s[MEAN], s[_SPREAD]
+    least = _LEAST_SCALE * spread + least_scale(mean)
+    step, level = x - s[_LAST], x - mean
+    smooth = s[_SMOOTH] + _SMOOTHING * (x - s[_SMOOTH])
+    gap = x - s[_SHORT_MEDIAN]
+    of_3 = (gap + s[_GAP] + s[_GAP_BEFORE]) / 3.0
+    long_of_3 = (x + s[_LAST] + s[_LAST_BUT_ONE]) / 3.0 - s[_LONG_MEDIAN]
+    past_rms = math.sqrt(s[SQUARES + Deviation.LEVEL])
+    signed = level / (past_rms + least) if seen > 1 else 0.0
+
+    out[Deviation.STEP] = _scale(s, Deviation.STEP, abs(step), gain, least)
+    out[Deviation.LEVEL] = _scale(s, Deviation.LEVEL, abs(level), gain, least)
+    out[Deviation.SMOOTHED] = _scale(s, Deviation.SMOOTHED, abs(smooth - mean), gain, least)
+    out[Deviation.SHORT] = _scale(s, Deviation.SHORT, abs(gap), gain, least)
+    out[Deviation.SHORT_OF_3] = _scale(s, Deviation.SHORT_OF_3, abs(of_3), gain, least)
+    out[Deviation.LONG_OF_3] = _scale(s, Deviation.LONG_OF_3, abs(long_of_3), gain, least)
+    out[Deviation.RECURRENCE] = out[Deviation.STEP_RECURRENCE] = 0.0
+    if with_recurrence:
+        nearest, nearest_steps = recurrence(x - s[_FIRST], seen, ring, distances, step_distances)
+        out[Deviation.RECURRENCE] = _scale(s, Deviation.RECURRENCE, nearest, gain, least)
+        out[Deviation.STEP_RECURRENCE] = _scale(s, Deviation.STEP_RECURRENCE, nearest_steps, gain, least)
+    recent = _recent(s, 0, abs(step), seen, least)
+    recent += _recent(s, 1, abs(gap), seen, least)
+    recent += _recent(s, 2, abs(gap + s[_GAP]) / 2.0, seen, least)
+    recent += _recent(s, 3, abs(of_3), seen, least)
+    recent += _recent(s, 4, abs(long_of_3), seen, least)
+
+    s[_SPREAD] = spread + gain * (abs(level) - spread)
+    s[MEAN] = mean + gain * level
+    s[_SMOOTH] = smooth
+    if seen > 20:
+        share = 1.0 / (seen + 1)
+        s[_SHORT_MEDIAN] = _toward(s[_SHORT_MEDIAN], x, max(share, 1.0 / _SHORT_MEDIAN_POINTS), s[_SPREAD])
+        s[_LONG_MEDIAN] = _toward(s[_LONG_MEDIAN], x, max(share, 1.0 / _LONG_MEDIAN_POINTS), s[_SPREAD])
+    else:
+        s[_SHORT_MEDIAN] += 0.5 * (x - s[_SHORT_MEDIAN])
+        s[_LONG_MEDIAN] += 0.5 * (x - s[_LONG_MEDIAN])
+    s[_GAP_BEFORE], s[_GAP] = s[_GAP], gap
+    s[_LAST_BUT_ONE], s[_LAST] = s[_LAST], x
+    s[SEEN] = seen + 1
+    return signed, recent / _RECENT
+
+
+@kernel
+def alone(deviations: Floats, recent: float, with_recurrence: bool) -> float:
+    """Oddness of a source's only value: weighted root mean square, and the recent past beside it."""
+    total = 0.0
+    for kind in range(DEVIATIONS):
+        total += _WEIGHTS[kind] * deviations[kind] ** 2
+    weights = _WEIGHTS_SUM if with_recurrence else _PLAIN_SUM
+    return math.sqrt(total / weights) + _RECENT_WEIGHT * recent

@@ -1,0 +1,300 @@
+"""LongMemory: how far each point lies from its source's whole past, and what speaks for an incident.
+
+Puts together what the kernels beside it know of one value (`deviations`, `changes`) or of all values of a
+source (`joint`); everything is computed before the point is learned.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from service.features import changes, deviations, joint
+from service.features.deviations import DEVIATIONS, Deviation
+from service.features.zones import offsets_ms, zone
+from service.history.sources import Placement
+from service.history.table import Column, StateTable
+from service.kernels import borrowed, kernel
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+class LongMemoryConfig(BaseModel):
+    """What is kept of a source's whole past; each costs memory per value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recurrence_values: int = Field(4, ge=0, le=1024)
+    """Sources of up to so many values are asked whether their last points happened before; 0 asks none."""
+    joint_values: int = Field(40, ge=0, le=1024)
+    """So many of a source's values are judged by how they fit together; 0 judges each alone."""
+    signs_of_change: bool = True
+    """Whether incidents of sources of one value are judged by seven signs of change, or by scores alone."""
+    time_zone: str = "UTC"
+    """Where the sources' days begin, by its name in the IANA time zone database."""
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        zone(name)
+        return name
+
+
+# Columns of a source's row: how many values it has shown, points that were related, and the joined
+# oddness as it is held and smoothed.
+_WIDTH, _POINTS, _HELD, _SLOW = range(4)
+_PER_SOURCE = 4
+_HOLD, _SLOW_GAIN = 0.8, 0.05
+_JOINED_FROM = 2.5
+# So that 6.4 is about as rare in sources of many values as in those of one; a few rarely exceed anything.
+_JOINED_UNIT, _FEW = 4.25, 6.0
+_SOFT = 20.0
+_LARGEST = 1e140  # squares of larger numbers would overflow
+_DAY_MS = 86_400_000
+
+
+class _Tables(NamedTuple):
+    """What the kernels see of the state."""
+
+    per_source: Floats
+    numbers: Floats
+    ring: npt.NDArray[np.float32]
+    distances: npt.NDArray[np.float32]
+    step_distances: npt.NDArray[np.float32]
+    covariance: npt.NDArray[np.float32]
+    precision: npt.NDArray[np.float32]
+    residuals: Floats
+    changes: Floats
+    recent: npt.NDArray[np.float32]
+    offs: npt.NDArray[np.float32]
+    slots: npt.NDArray[np.float32]
+    visits: npt.NDArray[np.uint8]
+    bins: npt.NDArray[np.uint32]
+    tails: Floats
+
+
+@kernel
+def _join(
+    deviations_: Floats,
+    residuals: Floats,
+    related: bool,
+    with_recurrence: bool,
+    values: Floats,
+    shares: Floats,
+) -> float:
+    """Oddness of the values (k,) of a point, missing ones left out, and each one's part in it.
+
+    A value's part is the root mean square of its deviations, softly bounded; what they exceed 2.5 by adds
+    up, so that a fault of many values is odder than that of one and many quiet values drown none.
+    """
+    k, known, excess, usual = values.shape[0], 0, 0.0, 0.0
+    for v in range(k):
+        shares[v] = 0.0
+        if math.isnan(values[v]):
+            continue
+        total, kinds = 0.0, 3
+        for kind in range(3):
+            total += _soft(deviations_[v, kind]) ** 2
+        if related:
+            total += _soft(residuals[v, 0]) ** 2 + _soft(residuals[v, 1]) ** 2
+            kinds += 2
+        part = math.sqrt(total / kinds)
+        if with_recurrence:
+            again = _soft(deviations_[v, Deviation.RECURRENCE]) ** 2
+            again += _soft(deviations_[v, Deviation.STEP_RECURRENCE]) ** 2
+            part = max(part, math.sqrt(0.5 * again))
+        shares[v] = part * part
+        excess += max(part - _JOINED_FROM, 0.0)
+        usual += part
+        known += 1
+    if known == 0:
+        return np.nan
+    return excess / math.sqrt(k) + 0.01 * usual / known
+
+
+@kernel
+def _soft(z: float) -> float:
+    return z / (1.0 + z / _SOFT)
+
+
+@kernel
+def _advance(
+    source: Ints,
+    first_series: Ints,
+    row_start: Ints,
+    series: Ints,
+    values: Floats,
+    day_ms: Ints,
+    has_history: npt.NDArray[np.bool_],
+    recurrence_values: int,
+    joint_values: int,
+    signs_of_change: bool,
+    tables: _Tables,
+    oddness: Floats,
+    shares: Floats,
+    evidence: Floats,
+) -> None:
+    """`oddness`, `shares` and `evidence` of each point, which is then learned."""
+    numbers, rings = borrowed(tables.numbers), borrowed(tables.ring)
+    distances, step_distances = borrowed(tables.distances), borrowed(tables.step_distances)
+    covariance, precision = borrowed(tables.covariance), borrowed(tables.precision)
+    residual_numbers, per_source = borrowed(tables.residuals), borrowed(tables.per_source)
+    change_numbers, recent, offs = borrowed(tables.changes), borrowed(tables.recent), borrowed(tables.offs)
+    slots, visits = borrowed(tables.slots), borrowed(tables.visits)
+    bins, tails = borrowed(tables.bins), borrowed(tables.tails)
+    most = 0
+    for point in range(source.shape[0]):
+        most = max(most, row_start[point + 1] - row_start[point])
+    found = np.empty((most, DEVIATIONS))
+    residuals = np.zeros((max(most, joint_values), 2))
+    apart = np.zeros((joint_values, 2))
+    signed = np.zeros(joint_values)
+    work = np.empty((joint_values, joint_values))
+    signs = np.empty(changes.SIGNS)
+    for point in range(source.shape[0]):
+        start, stop = row_start[point], row_start[point + 1]
+        own = per_source[source[point]]
+        for row in range(start, stop):
+            own[_WIDTH] = max(own[_WIDTH], series[row] - first_series[point] + 1)
+        width = int(own[_WIDTH])
+        with_recurrence = width <= recurrence_values
+        related = min(width, joint_values) if width > 1 else 0
+        signed[:related] = 0.0
+        evidence[point] = np.nan
+        recent_mean = halted = 0.0
+        for row in range(start, stop):
+            x = values[row]
+            if math.isnan(x):
+                continue
+            x = min(max(x, -_LARGEST), _LARGEST)
+            slot = series[row]
+            halted = max(halted, deviations.standstill(x, numbers[slot]))
+            distance, recent_mean = deviations.deviate(
+                x,
+                numbers[slot],
+                rings[slot],
+                distances[slot],
+                step_distances[slot],
+                with_recurrence,
+                found[row - start],
+            )
+            if slot - first_series[point] < related:
+                signed[slot - first_series[point]] = joint.bounded(distance)
+            if width == 1 and signs_of_change:
+                evidence[point] = changes.evidence(
+                    x,
+                    day_ms[point] // changes.SLOT_MS,
+                    change_numbers[slot],
+                    recent[slot],
+                    offs[slot],
+                    slots[slot],
+                    visits[slot],
+                    bins[slot],
+                    tails[slot],
+                    signs,
+                )
+        if width == 1:
+            shares[start:stop] = 1.0
+            oddness[point] = np.nan
+            if stop > start and not math.isnan(values[start]):
+                oddness[point] = deviations.alone(found[0], recent_mean, with_recurrence)
+        else:
+            judged = False
+            if related > 0:
+                first = first_series[point]
+                judged = joint.relate(
+                    signed,
+                    related,
+                    int(own[_POINTS]),
+                    covariance[first : first + related],
+                    precision[first : first + related],
+                    residual_numbers[first : first + related],
+                    work,
+                    apart,
+                )
+                own[_POINTS] += 1.0
+                for row in range(start, stop):
+                    within = series[row] - first
+                    for kind in range(2):
+                        residuals[row - start, kind] = apart[within, kind] if within < related else 0.0
+            joined = _join(found, residuals, judged, with_recurrence, values[start:stop], shares[start:stop])
+            oddness[point] = joined
+            if not math.isnan(joined):
+                own[_HELD] = max(joined, _HOLD * own[_HELD])
+                own[_SLOW] += _SLOW_GAIN * (joined - own[_SLOW])
+                unit = _JOINED_UNIT * max(1.0, _FEW / width)
+                oddness[point] = (0.5 * joined + 0.25 * own[_HELD] + 0.25 * own[_SLOW]) * unit
+        if with_recurrence and halted > oddness[point]:
+            oddness[point] = halted
+        if not has_history[point]:
+            oddness[point] = evidence[point] = np.nan
+
+
+class LongMemory:
+    """The long past of every series and source, in columns."""
+
+    def __init__(self, config: LongMemoryConfig) -> None:
+        self._config = config
+        lags = deviations.LAGS if config.recurrence_values else 0
+        related = config.joint_values
+        signs = changes.SIGNS if config.signs_of_change else 0
+        self.table = StateTable(
+            {
+                "numbers": Column(np.float64, deviations.NUMBERS),
+                "ring": _wide(np.float32, lags),
+                "distances": _wide(np.float32, lags),
+                "step_distances": _wide(np.float32, lags),
+                "covariance": _wide(np.float32, related),
+                "precision": _wide(np.float32, related),
+                "residuals": Column(np.float64, joint.NUMBERS),
+                "changes": _wide(np.float64, changes.NUMBERS if signs else 0),
+                "recent": _wide(np.float32, changes.SPAN if signs else 0),
+                "offs": _wide(np.float32, changes.LONG if signs else 0),
+                "slots": _wide(np.float32, changes.SLOTS if signs else 0),
+                "visits": _wide(np.uint8, changes.SLOTS if signs else 0),
+                "bins": _wide(np.uint32, signs * changes.BINS),
+                "tails": _wide(np.float64, signs * changes.TAIL),
+            }
+        )
+        self.source_table = StateTable({"joined": Column(np.float64, _PER_SOURCE)})
+
+    def advance(self, placed: Placement, time_ms: Ints, has_history: Bools) -> tuple[Floats, Floats, Floats]:
+        """Oddness (n,), shares (m,) and evidence (n,) of the placed points: see `FeatureBatch`."""
+        oddness, evidence = np.empty(len(placed.source)), np.empty(len(placed.source))
+        shares = np.empty(len(placed.series))
+        config = self._config
+        _advance(
+            placed.source,
+            placed.first_series,
+            placed.row_start,
+            placed.series,
+            placed.values,
+            (time_ms + offsets_ms(config.time_zone, time_ms)) % _DAY_MS,
+            has_history,
+            config.recurrence_values,
+            config.joint_values,
+            config.signs_of_change,
+            self._tables(),
+            oddness,
+            shares,
+            evidence,
+        )
+        return oddness, shares, evidence
+
+    def _tables(self) -> _Tables:
+        columns = {name: self.table[name] for name in _Tables._fields[1:]}
+        signs = changes.SIGNS if self._config.signs_of_change else 1
+        for name in ("bins", "tails"):
+            columns[name] = columns[name].reshape(len(self.table), signs, -1)
+        return _Tables(per_source=self.source_table["joined"], **columns)
+
+
+def _wide(dtype: npt.DTypeLike, width: int) -> Column:
+    """A column of that width; of one number where nothing is kept, as kernels want rows."""
+    return Column(dtype, max(width, 1))

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from service.features import deviations
+from service.features.deviations import DEVIATIONS, LAGS, NUMBERS, Deviation
+
+Floats = npt.NDArray[np.float64]
+
+
+def deviated(values: Floats) -> Floats:
+    """Deviations (n, DEVIATIONS) of a series."""
+    out, state = np.empty((len(values), DEVIATIONS)), np.zeros(NUMBERS)
+    rings = np.zeros((3, LAGS), np.float32)
+    for i, x in enumerate(values):
+        deviations.deviate(float(x), state, rings[0], rings[1], rings[2], True, out[i])
+    return out
+
+
+def stood_still(values: Floats) -> Floats:
+    state, rings, room = np.zeros(NUMBERS), np.zeros((3, LAGS), np.float32), np.empty(DEVIATIONS)
+    told = np.empty(len(values))
+    for i, x in enumerate(values):
+        told[i] = deviations.standstill(float(x), state)
+        deviations.deviate(float(x), state, rings[0], rings[1], rings[2], False, room)
+    return told
+
+
+def nearest(values: Floats, gain: float) -> Floats:
+    """The same by the book: a running mean of distances for each lag, the least of them at each point."""
+    least = np.zeros(len(values))
+    distance = np.zeros(LAGS)
+    for t in range(len(values)):
+        lags = np.arange(6, min(t, LAGS - 1) + 1)
+        distance[lags] += gain * (np.abs(values[t] - values[t - lags]) - distance[lags])
+        if t >= 12:
+            least[t] = distance[lags].min()
+    return least
+
+
+def test_recurrence_is_the_least_running_distance_over_all_lags() -> None:
+    values = np.random.default_rng(1).normal(size=900)
+    rings = np.zeros((3, LAGS), np.float32)
+    found = [deviations.recurrence(float(x), i, rings[0], rings[1], rings[2]) for i, x in enumerate(values)]
+    np.testing.assert_allclose([a for a, _ in found], nearest(values, 0.25), rtol=1e-4, atol=1e-5)
+
+
+def test_a_rhythm_recurs_and_a_changed_cycle_does_not() -> None:
+    t = np.arange(4000)
+    values = np.sin(2 * np.pi * t / 80) + 0.05 * np.random.default_rng(2).normal(size=4000)
+    values[3200:3280] = values[3200:3280][::-1]
+    recurrence = deviated(values)[1000:, Deviation.RECURRENCE]
+    assert 3200 <= 1000 + int(np.argmax(recurrence)) <= 3300
+
+
+def test_a_first_move_after_rest_is_bounded_by_the_history() -> None:
+    values = np.append(np.full(400, 5.0), 6.0)
+    assert deviated(values)[-1, Deviation.STEP] == pytest.approx(math.sqrt(401), rel=0.05)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_unit_of_a_value_does_not_matter(scale: float) -> None:
+    values = np.random.default_rng(3).normal(size=600)
+    np.testing.assert_allclose(deviated(values * scale)[50:], deviated(values)[50:], rtol=2e-2, atol=1e-2)
+
+
+def test_what_stays_the_same_is_told_every_fourth_time_and_not_for_ever() -> None:
+    values = np.append(np.random.default_rng(4).normal(size=1000), np.full(100, 1.5))
+    told = stood_still(values)
+    assert (told[:1000] == 0.0).all()
+    assert np.flatnonzero(told).tolist() == [1000 + i for i in range(4, 33, 4)]
+    assert told[1012] > 6.4
+
+
+def test_a_value_that_often_repeats_is_not_told_for_it() -> None:
+    values = np.random.default_rng(5).integers(0, 2, 5000).astype(float)
+    assert stood_still(values)[500:].max() < 6.4
