@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo test faults check format lock clean
+.PHONY: help setup demo test faults quality check format lock clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -25,6 +25,9 @@ test: setup  ## All tests, on a real Apache Kafka that is started for them (TEST
 
 faults: setup  ## Break things on a real Kafka and audit what came of it (FAULTS="--only kill --kills 200")
 	$(BIN)/python -m tests.faults $(FAULTS)
+
+quality: setup  ## How well it detects, on the sets in ANOMALYD_BENCHMARK_DATA (QUALITY="--only nab --peers")
+	$(BIN)/python -m tests.benchmarks.quality $(QUALITY)
 
 check: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check service tests

@@ -26,10 +26,11 @@ from service.http.server import HttpServer, make_app
 from service.metrics import Metrics, total
 from service.pipeline import DetectionConfig, DetectionPipeline
 from service.settings import Settings
-from service.stream import topics
+from service.stream import bulk, topics
 from service.stream.alert_topics import build_workers
 from service.stream.clients import make_consumer, make_producer, make_snapshot_producer
 from service.stream.cluster import ClusterState
+from service.stream.hanging import HangWatch
 from service.stream.output import Route
 from service.stream.reading import reader_of
 from service.stream.restoring import Restorer
@@ -65,6 +66,7 @@ def warm(config: DetectionConfig) -> None:
     nothing, times = [None] * len(bodies), np.arange(len(bodies)) + MAX_TIME_MS // 2
     read_in = read(RecordBatch(bodies, nothing, nothing, times, times), InputLimits())
     pipeline.process_read(read_in)
+    bulk.warm()
 
 
 def longest_stop_s(settings: Settings) -> float:
@@ -216,10 +218,13 @@ class Service:
         cluster = ClusterState(self._metrics, logs.logger("stream"))
         worker = settings.worker.id
         writer, restorer = self._saving(model)
+        watch = HangWatch(self._clock, logs.logger("stream"))
         runtime = StreamRuntime(
             consumer=make_consumer(settings.kafka, worker, cluster.on_error),
             transactions=Transactions(
-                lambda: make_producer(settings.kafka, worker, cluster.on_error), self._on_retry(cluster)
+                lambda: make_producer(settings.kafka, worker, cluster.on_error),
+                self._on_retry(cluster),
+                watch,
             ),
             restorer=restorer,
             snapshots=SnapshotTaker(settings.snapshots, writer, self._metrics, self._clock),
@@ -249,11 +254,13 @@ class Service:
         # Each kernel gives the interpreter away and waits for it again; while a model is fitted beside the
         # loop, that is a wait of up to this long, some thirty times a batch.
         sys.setswitchinterval(0.0005)
+        watch.start()
         try:
             runtime.run(self._stop)
         except Stopped:
             _log.warning("stopped while Kafka was away; the batch in flight will be read again")
         finally:
+            watch.stop()
             if not writer.wait(settings.shutdown.snapshots):
                 _log.warning("the last snapshots took too long; the next start replays more")
             writer.close()

@@ -35,7 +35,7 @@ def _source_digest(root: Path) -> str:
     """
     digest = hashlib.sha256(numba.__version__.encode())
     rooms = ("wire", "history", "features", "detectors")
-    for pattern in ("kernels.py", "decision.py", *(f"{room}/*.py" for room in rooms)):
+    for pattern in ("kernels.py", "decision.py", "stream/bulk.py", *(f"{room}/*.py" for room in rooms)):
         for path in sorted(root.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -128,6 +128,22 @@ def _copy_bytes(_: Any, out: Any, at: Any, text: Any, start: Any, count: Any) ->
 
 
 copy_bytes = cast(Callable[..., None], _copy_bytes)
+
+
+@intrinsic
+def _call_foreign(_: Any, function: Any, first: Any, second: Any, third: Any) -> Any:  # noqa: ARG001 - fixed below
+    """A call of the C function at an address, of three words that gives one."""
+
+    def emit(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(word, [word, word, word])
+        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+
+    word = types.int64
+    return word(word, word, word, word), emit
+
+
+call_foreign = cast(Callable[[int, int, int, int], int], _call_foreign)
 
 
 @kernel

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,16 +47,42 @@ _SEVERITIES = tuple(severity.name.lower() for severity in Severity)
 _INCIDENTS = tuple("" if i is Incident.NONE else i.name.lower() for i in Incident)
 
 
+_BACKSLASH = 0x5C
+
+
+class Stretch(NamedTuple):
+    """The results of some points, one after the other in `body`, each up to its stop.
+
+    `record` says which of the records read together each is of; the points are their rows in the batch.
+    """
+
+    batch: PointBatch
+    points: npt.NDArray[Any]  # (n,) POINT
+    body: npt.NDArray[np.uint8]
+    stops: npt.NDArray[np.int64]  # (n,)
+
+    @property
+    def has_escapes(self) -> bool:
+        """Whether a key may have to be written otherwise than it stands in the text."""
+        return bool((self.batch.text == _BACKSLASH).any())
+
+    @property
+    def record(self) -> npt.NDArray[np.int64]:
+        record: npt.NDArray[np.int64] = self.points["record"]
+        return record
+
+
 class Outcomes:
     """What `n` records give, by their place among those that were read together.
 
     A dead letter has the status `NO_RESULT` and nothing else. `anomalies` holds the anomaly records, whose
-    severity and incident change stand in the columns.
+    severity and incident change stand in the columns. Results of points lie in `stretches`, answers to
+    instructions in `answers`; `keys` and `results` take them apart for whoever wants them one by one.
     """
 
     def __init__(self, records: int) -> None:
-        self.keys: list[bytes] = [b""] * records
-        self.results: list[bytes] = [b""] * records
+        self.stretches: list[Stretch] = []
+        self.answers: dict[int, tuple[bytes, bytes]] = {}  # key and result
         self.anomalies: dict[int, bytes] = {}
         self.status = np.full(records, NO_RESULT, np.uint8)
         self.severity = np.zeros(records, np.uint8)
@@ -63,7 +90,43 @@ class Outcomes:
         self.anomalous = np.zeros(records, np.bool_)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.status)
+
+    def key(self, record: int) -> bytes:
+        """The source of one record that has a result."""
+        for stretch in self.stretches:
+            at = int(np.searchsorted(stretch.record, record))
+            if at < len(stretch.points) and stretch.record[at] == record:
+                start, stop = stretch.points[at]["source_start"], stretch.points[at]["source_stop"]
+                return stretch.batch.text_at(start, stop).encode()
+        return self.answers[record][0]
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """The source of each record, as published keys have it; empty for a dead letter."""
+        keys = [b""] * len(self)
+        for stretch in self.stretches:
+            text, points = stretch.batch.text.tobytes(), stretch.points
+            starts, stops = points["source_start"].tolist(), points["source_stop"].tolist()
+            parts = [text[a:b] for a, b in zip(starts, stops, strict=True)]
+            if b"\\" in text:
+                parts = [unescaped(part).encode() for part in parts]
+            _put_in(keys, stretch.record.tolist(), parts)
+        for record, (key, _) in self.answers.items():
+            keys[record] = key
+        return keys
+
+    @cached_property
+    def results(self) -> list[bytes]:
+        """The result of each record; empty for a dead letter."""
+        results = [b""] * len(self)
+        for stretch in self.stretches:
+            body, stops = stretch.body.tobytes(), stretch.stops.tolist()
+            parts = [body[a:b] for a, b in zip([0, *stops], stops, strict=False)]
+            _put_in(results, stretch.record.tolist(), parts)
+        for record, (_, answer) in self.answers.items():
+            results[record] = answer
+        return results
 
     def of(self, record: int) -> Outcome:
         """One record's, for a person to look at."""
@@ -136,16 +199,13 @@ class Publication:
     def of(self, read: ReadBatch, steps: Sequence[ScoredPoints | Obeyed]) -> Outcomes:
         """What the records give, once all of them were scored or obeyed."""
         outcomes = Outcomes(read.records)
-        _fill_in_keys(read.points, outcomes.keys)
         for step in steps:
             if isinstance(step, ScoredPoints):
                 self._write(step, outcomes)
             else:
                 source_id = step.content.source_id
-                outcomes.keys[step.record] = source_id.encode()
-                outcomes.results[step.record] = encode.instruction_result(
-                    source_id, step.content.time_ms, step.status, step.reason
-                )
+                answer = encode.instruction_result(source_id, step.content.time_ms, step.status, step.reason)
+                outcomes.answers[step.record] = source_id.encode(), answer
                 outcomes.status[step.record] = STATUSES.index(step.status)
         return outcomes
 
@@ -180,10 +240,8 @@ class Publication:
             told,
             np.frombuffer(told_text, np.uint8),
         )
-        body, stops = self._writer.write(batch, placed.start, scores)
-        records = points["record"].tolist()
-        _put_in(outcomes.results, records, [body[a:b] for a, b in zip([0, *stops], stops, strict=False)])
-        outcomes.status[records] = _STATUS_OF_VERDICT[verdict]
+        outcomes.stretches.append(Stretch(batch, points, *self._writer.write(batch, placed.start, scores)))
+        outcomes.status[points["record"]] = _STATUS_OF_VERDICT[verdict]
         scored_records = points["record"][fresh]
         outcomes.severity[scored_records] = decided.severity
         outcomes.incident[scored_records] = decided.incident
@@ -242,15 +300,3 @@ def _put_in(whole: list[bytes], places: list[int], parts: list[bytes]) -> None:
     else:
         for place, part in zip(places, parts, strict=True):
             whole[place] = part
-
-
-def _fill_in_keys(batch: PointBatch, keys: list[bytes]) -> None:
-    """The source of each point's record, as published keys have it."""
-    text = batch.text.tobytes()
-    starts, stops = batch.points["source_start"].tolist(), batch.points["source_stop"].tolist()
-    records = batch.points["record"].tolist()
-    _put_in(keys, records, [text[a:b] for a, b in zip(starts, stops, strict=True)])
-    if b"\\" in text:
-        for record in records:
-            if b"\\" in keys[record]:
-                keys[record] = unescaped(keys[record]).encode()

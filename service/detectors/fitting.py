@@ -129,6 +129,7 @@ class Fitting(Generic[Model]):
         self._sample: Floats | None = None  # what the model under way learns from
         self._under_way: Future[Model] | None = None
         self._left = 0  # points until it comes into force
+        self._begin_at = 0  # points left at which the fit begins at the latest, if it was not begun
 
     @property
     def points_to_change(self) -> int:
@@ -141,8 +142,10 @@ class Fitting(Generic[Model]):
         model = None
         if self._sample is not None:
             self._left -= len(vectors)
+            if self._under_way is None and self._left <= self._begin_at:
+                self._under_way = self._executor.submit(self._fit, self._sample)
             if self._left == 0:
-                assert self._under_way is not None, "a fit under way has its future"
+                assert self._under_way is not None, "begun before that"
                 model = self._under_way.result()
                 self._sample, self._under_way = None, None
         if self._schedule.take(vectors) and len(sample := self._schedule.sample()) >= FEWEST_VECTORS:
@@ -161,7 +164,9 @@ class Fitting(Generic[Model]):
         return state
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take up what `state` gave; a fit that was under way is begun anew.
+        """Take up what `state` gave; a fit that was under way is begun anew, half of the way from there.
+
+        So that a process that has just started, and has yet to import what fits, is quickly back at work.
 
         Raises:
             ValueError: the arrays are of another configuration.
@@ -170,7 +175,8 @@ class Fitting(Generic[Model]):
         self._sample, self._under_way, self._left = None, None, 0
         if "under_way" in state:
             self._left = int(state["left"][0])
-            self._start(state["under_way"].copy())
+            self._begin_at = self._left // 2
+            self._sample = state["under_way"].copy()
 
 
 STATE_NAMES = frozenset({"sample", "counts", "under_way", "left"})

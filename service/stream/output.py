@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Literal
+from typing import Literal, TypeAlias
 
+import numpy as np
 from confluent_kafka import TopicPartition
 
-from service.publication import NO_RESULT, Outcomes
+from service.publication import NO_RESULT, Outcomes, Stretch
+from service.stream.bulk import OFFSET_HEADER, Bulk
 from service.stream.transaction import Headers, OutputMessage
 from service.wire.data_point import InvalidRecord
 from service.wire.reader import Others, RecordBatch
 
 Publish = Literal["all", "anomalies", "none"]
+Header: TypeAlias = tuple[str, bytes]
+Common: TypeAlias = tuple[Header, Header, Header]
+"""The headers of all messages of a batch: topic, partition, model."""
 
 _ENVELOPE_BYTES = 1024  # batch and record framing, with room to spare
 _PROVENANCE = 3  # of the headers of a message say which record it came from
@@ -56,9 +61,13 @@ class Route:
 
 @dataclass(slots=True)
 class Output:
-    """A batch's messages in input order, what they say, and the offsets after it."""
+    """A batch's messages in input order, what they say, and the offsets after it.
+
+    Those in `bulks` are results that stand in no `messages`.
+    """
 
     messages: list[OutputMessage] = field(default_factory=list)
+    bulks: list[Bulk] = field(default_factory=list)
     outcomes: list[Outcomes] = field(default_factory=list)
     invalid: list[InvalidRecord] = field(default_factory=list)
     offsets: list[TopicPartition] = field(default_factory=list)
@@ -68,7 +77,9 @@ class Output:
 class Publisher:
     """Turns what became of records into messages."""
 
-    def __init__(self, route: Route, publish: Publish) -> None:
+    def __init__(self, route: Route, publish: Publish, *, in_bulk: bool = False) -> None:
+        """With `in_bulk` results are left where they lie, wherever that can be."""
+        self._in_bulk = in_bulk
         self._route = route
         self._publish = publish
         self._topic_header = ("x-in-topic", route.data_points.encode())
@@ -82,37 +93,50 @@ class Publisher:
         outcomes: Outcomes,
         model: bytes,
     ) -> None:
-        """Add all that the records of partition `number` give; each kind of message in their order.
+        """Add all that the records of partition `number` give; each kind of message in their order."""
+        output.outcomes.append(outcomes)
+        route, messages = self._route, output.messages
+        common = (self._topic_header, ("x-in-partition", b"%d" % number), ("x-model", model))
+        if self._in_bulk and self._can_stay(records, outcomes):
+            to, at = route.results, route.partition(route.results, number)
+            output.bulks += [_bulk(to, at, common, records, stretch) for stretch in outcomes.stretches]
+        else:
+            messages += self._results(number, records, outcomes, common)
+        to, at = route.anomalies, route.partition(route.anomalies, number)
+        for i, body in outcomes.anomalies.items():
+            messages.append((to, at, outcomes.key(i), body, _headers(records, i, common)))
+        for i, content in others.items():
+            if isinstance(content, InvalidRecord):
+                provenance = _headers(records, i, common)[:_PROVENANCE]
+                self._dead_letter(output, number, records, i, content, provenance)
+
+    def _can_stay(self, records: RecordBatch, outcomes: Outcomes) -> bool:
+        """Whether all results are published, lie in one row and have the same headers but for the offset."""
+        return (
+            self._publish == "all"
+            and not outcomes.answers
+            and not any(records.headers)
+            and not any(stretch.has_escapes for stretch in outcomes.stretches)
+        )
+
+    def _results(
+        self, number: int, records: RecordBatch, outcomes: Outcomes, common: Common
+    ) -> Iterator[OutputMessage]:
+        """The results one by one.
 
         This runs for every record: plain lists and tuples, and nothing looked up twice.
         """
-        output.outcomes.append(outcomes)
-        route, keys, messages = self._route, outcomes.keys, output.messages
-        topic, partition, by_model = (
-            self._topic_header,
-            ("x-in-partition", b"%d" % number),
-            ("x-model", model),
-        )
+        topic, partition, by_model = common
         headers = [
-            [topic, partition, ("x-in-offset", b"%d" % offset), by_model]
+            [topic, partition, (OFFSET_HEADER, b"%d" % offset), by_model]
             for offset in records.offset.tolist()
         ]
         if any(records.headers):
             for own, original in zip(headers, records.headers, strict=True):
                 own += [header for header in original or () if header[0] in _PASSED_THROUGH]
-        to, at = route.results, route.partition(route.results, number)
-        messages += compress(
-            [
-                (to, at, key, body, own)
-                for key, body, own in zip(keys, outcomes.results, headers, strict=True)
-            ],
-            self._wanted(outcomes),
-        )
-        to, at = route.anomalies, route.partition(route.anomalies, number)
-        messages += [(to, at, keys[i], body, headers[i]) for i, body in outcomes.anomalies.items()]
-        for i, content in others.items():
-            if isinstance(content, InvalidRecord):
-                self._dead_letter(output, number, records, i, content, headers[i][:_PROVENANCE])
+        to, at = self._route.results, self._route.partition(self._route.results, number)
+        rows = zip(outcomes.keys, outcomes.results, headers, strict=True)
+        return compress([(to, at, key, body, own) for key, body, own in rows], self._wanted(outcomes))
 
     def _wanted(self, outcomes: Outcomes) -> list[bool]:
         """Which records' results are published."""
@@ -151,6 +175,28 @@ class Publisher:
             value = value[:most]
         topic = self._route.dead_letters
         output.messages.append((topic, self._route.partition(topic, number), key, value, headers))
+
+
+def _headers(records: RecordBatch, i: int, common: Common) -> Headers:
+    """The headers of what comes of record i."""
+    topic, partition, model = common
+    passed = [header for header in records.headers[i] or () if header[0] in _PASSED_THROUGH]
+    return [topic, partition, (OFFSET_HEADER, b"%d" % records.offset[i]), model, *passed]
+
+
+def _bulk(topic: str, partition: int, common: Common, records: RecordBatch, stretch: Stretch) -> Bulk:
+    """The results of a stretch where they lie."""
+    return Bulk(
+        topic,
+        partition,
+        common,
+        stretch.body,
+        stretch.stops,
+        stretch.batch.text,
+        np.ascontiguousarray(stretch.points["source_start"], np.int64),
+        np.ascontiguousarray(stretch.points["source_stop"], np.int64),
+        records.offset[stretch.record],
+    )
 
 
 def _size(headers: Headers) -> int:

@@ -34,6 +34,7 @@ from service.wire.reader import read
 
 _ASK_S = 10.0
 _AGAIN_S = 0.5
+_TELL_EVERY_S = 5.0
 _UPGRADE = "`anomalyd upgrade` begins a new history there; results before it stay as they are"
 
 MakePipeline = Callable[[int, int], DetectionPipeline]
@@ -302,7 +303,8 @@ class Restorer:
             for number, each in underway.items()
             if each.about.offset < each.stop
         }
-        replayed = 0
+        replayed, total = 0, sum(span.stop - span.start for span in spans.values())
+        told_at = self.clock.monotonic()
         for messages in read_with(self._reader, self.input_topic, spans):
             if self._stop.is_set():
                 break
@@ -314,6 +316,9 @@ class Restorer:
                 if mine:
                     each.pipeline.score(read(records_of(mine), self.limits))
                 replayed += len(mine)
+            if self.clock.monotonic() - told_at >= _TELL_EVERY_S:
+                told_at = self.clock.monotonic()
+                self.log.info("replaying", partitions=sorted(spans), records=replayed, of=total)
         return replayed
 
 

@@ -18,6 +18,7 @@ from service.errors import AnomalydError
 from service.logs import Logger
 from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
+from service.stream import bulk
 from service.stream.cluster import ClusterState
 from service.stream.config import StreamConfig
 from service.stream.crash_points import here
@@ -57,6 +58,11 @@ class _Live:
     committed: int
     deciding_s: float = 0.0  # since the last commit
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether the state knows what is committed and no more."""
+        return self.next_offset == self.committed
+
 
 class StreamRuntime:
     """One consumer, one transactional producer, one pipeline per assigned partition."""
@@ -82,7 +88,7 @@ class StreamRuntime:
         self._transactions = transactions
         self._restorer, self._snapshots, self._writer = restorer, snapshots, writer
         self._topic = route.data_points
-        self._publisher = Publisher(route, publish)
+        self._publisher = Publisher(route, publish, in_bulk=bulk.available())
         self._config = config
         self._limits = limits
         self._cluster = cluster
@@ -226,7 +232,7 @@ class StreamRuntime:
             self._losses_seen = self._cluster.losses
             self._transactions.renew()
         try:
-            self._transactions.run(self._consumer, output.messages, output.offsets)
+            self._transactions.run(self._consumer, output.messages, output.bulks, output.offsets)
         except TransactionAborted as aborted:
             self._metrics.transactions.labels("aborted").inc()
             self._log.warning("transaction aborted", error=str(aborted))
@@ -296,10 +302,10 @@ class StreamRuntime:
             self._snapshots.show_ages()
 
     def _take_snapshot(self, number: int) -> None:
-        """Between two batches what is committed is all that the state knows."""
+        """Save the state, unless it knows a batch that was not committed: then we are about to leave."""
         partition = self._partitions[number]
-        if partition.next_offset != partition.committed:
-            return  # leaving with an error: the state knows a batch that was not committed
+        if not partition.is_clean:
+            return
         with self._metrics.stage_seconds.labels("snapshot").time():
             self._snapshots.take(number, partition.pipeline, partition.committed)
 

@@ -12,7 +12,9 @@ from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from service.stream.bulk import Bulk, BulkProducer
 from service.stream.crash_points import here
+from service.stream.hanging import HangWatch
 
 Headers = list[tuple[str, bytes]]
 
@@ -50,10 +52,14 @@ class Transactions:
     `on_retry(text)` hears of every retriable failure; it may raise to give up (the service stops).
     """
 
-    def __init__(self, make_producer: Callable[[], Producer], on_retry: Callable[[str], None]) -> None:
+    def __init__(
+        self, make_producer: Callable[[], Producer], on_retry: Callable[[str], None], watch: HangWatch
+    ) -> None:
         self._make_producer = make_producer
+        self._watch = watch
         self._on_retry = on_retry
         self._producer: Producer | None = None
+        self._bulk_producer: BulkProducer | None = None
 
     def renew(self) -> None:
         """Replace the producer by a new one of the same transactional id.
@@ -62,12 +68,17 @@ class Transactions:
         called at the start and after anything indefinite: a client that has seen its coordinator die was
         observed to wait for ever, past its own timeout, in the next transaction.
         """
-        self._producer = None
+        self._producer = self._bulk_producer = None
         self._producer = self._make_producer()
+        self._bulk_producer = BulkProducer.of(self._producer)
         self._insist(self._producer.init_transactions)
 
     def run(
-        self, consumer: Consumer, messages: Sequence[OutputMessage], offsets: Sequence[TopicPartition]
+        self,
+        consumer: Consumer,
+        messages: Sequence[OutputMessage],
+        bulks: Sequence[Bulk],
+        offsets: Sequence[TopicPartition],
     ) -> None:
         """1. begin 2. produce 3. send offsets 4. commit.
 
@@ -79,6 +90,9 @@ class Transactions:
         assert producer is not None, "renewed before the first run"
         producer.begin_transaction()
         try:
+            for bulk in bulks:
+                assert self._bulk_producer is not None, "bulks are for whoever takes them"
+                self._bulk_producer.produce(bulk)
             self._produce(producer, messages)
             here("after-produce")
             self._send_offsets(producer, consumer, offsets)
@@ -118,7 +132,8 @@ class Transactions:
     def _insist(self, call: Callable[[float], object]) -> None:
         while True:
             try:
-                call(_CALL_TIMEOUT_S)
+                with self._watch.over():
+                    call(_CALL_TIMEOUT_S)
                 return
             except KafkaException as error:
                 if not error.args[0].retriable():

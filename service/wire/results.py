@@ -231,11 +231,11 @@ class ResultWriter:
         self._around_point = _AROUND_POINT + len(self._detectors.text) + len(detectors) * MOST_COMPUTED_BYTES
         self._around_value = _AROUND_VALUE + len(self._features.text) + len(features) * MOST_COMPUTED_BYTES
 
-    def write(self, batch: PointBatch, start: int, scores: Scores) -> tuple[bytes, list[int]]:
+    def write(self, batch: PointBatch, start: int, scores: Scores) -> tuple[Text, npt.NDArray[np.int64]]:
         """The results of the points from `start` on, one after the other, and where each stops."""
         n = len(scores.verdict)
         if n == 0:
-            return b"", []
+            return np.empty(0, np.uint8), np.empty(0, np.int64)
         points = batch.points[start : start + n]
         values = int(points[-1]["stop_value"] - points[0]["first_value"])
         labels = int(points[-1]["stop_label"] - points[0]["first_label"])
@@ -254,4 +254,4 @@ class ResultWriter:
             out,
             stops,
         )
-        return out[: stops[-1]].tobytes(), stops.tolist()
+        return out[: stops[-1]], stops

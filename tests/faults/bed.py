@@ -30,6 +30,7 @@ from tests.faults.watch import Watch
 from tests.kafka.running import Setup
 
 PATIENCE_S = 90.0
+_FIRST_S = 300.0  # on a machine where no kernel was compiled yet
 UPGRADE = "anomalyd upgrade"
 """What a refusal tells people to do."""
 
@@ -211,7 +212,7 @@ class Bed:
         """A service at work: the load runs and every partition has results."""
         post = self.post(worker, *arguments)
         self.load.start()
-        self.wait_for_results()
+        self.wait_for_results(_FIRST_S)
         return post
 
     def wait_for_results(self, patience_s: float = PATIENCE_S) -> None:

@@ -31,7 +31,7 @@ def outcome(
     result: bytes = b"{}", anomaly: bytes | None = None, anomalous: bool = False, incident: int = 0
 ) -> Outcomes:
     outcomes = Outcomes(1)
-    outcomes.keys[0], outcomes.results[0] = b"pump-7", result
+    outcomes.answers[0] = b"pump-7", result
     outcomes.status[0] = outcomes.severity[0] = 0
     outcomes.incident[0], outcomes.anomalous[0] = incident, anomalous
     if anomaly is not None:

@@ -1,8 +1,8 @@
-"""What the loop makes of a poll that brings a change of partitions and an error of the whole consumer."""
+"""What the loop makes of polls, of commits that fail and of partitions that leave; Kafka is played."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -10,69 +10,194 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from service import logs
 from service.clock import ManualClock
+from service.history.table import Array
 from service.metrics import Metrics
+from service.pipeline import DetectionPipeline
 from service.stream.cluster import ClusterState
 from service.stream.config import StreamConfig
 from service.stream.output import Route
 from service.stream.restoring import Request, Restored
-from service.stream.runtime import StreamRuntime
+from service.stream.runtime import Stopped, StreamRuntime
 from service.stream.snapshots.config import SnapshotsConfig
+from service.stream.snapshots.form import About, Subject
 from service.stream.snapshots.taking import SnapshotTaker
-from service.stream.snapshots.writer import SnapshotWriter
-from service.stream.transaction import Transactions
 from service.wire.limits import InputLimits
 
+HERE = [TopicPartition("points", 0)]
+BORN = About(Subject("group", "points", "id", 1, "model"), 0, 0, 0, 0, -1, -1, 1_700_000_000_000)
 
-class LosingConsumer:
-    """Loses its partitions inside the poll in which it is fenced."""
+
+def point(offset: int) -> Message:
+    body = b'{"sourceId":"a","timestamp":%d,"values":1}' % offset
+    return Message("points", 0, offset, None, body, None, None, (1, offset))
+
+
+class PlayedConsumer:
+    """Gives out what the test lays down; notes what it is told."""
 
     def __init__(self) -> None:
-        self.on_lost: Callable[[Any, list[TopicPartition]], None] = lambda *_: None
-
-    def incremental_assign(self, assigned: list[TopicPartition]) -> None:
-        pass
-
-    def pause(self, assigned: list[TopicPartition]) -> None:
-        pass
+        self.coming: list[Message] = []
+        self.before_giving: Callable[[], None] = lambda: None
+        self.told: list[str] = []
 
     def consume(self, _most: int, _timeout_s: float) -> list[Message]:
-        self.on_lost(self, [TopicPartition("points", 0)])
-        # As librdkafka hands out an error that is no partition's: it says 0.
-        return [Message(partition=0, error=KafkaError(KafkaError._FATAL, "fenced"))]
+        self.before_giving()
+        given, self.coming = self.coming, []
+        return given
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:  # noqa: ARG002
+        return partitions
+
+    def get_watermark_offsets(self, _: TopicPartition, cached: bool) -> tuple[int, int]:
+        assert cached
+        return 0, 100
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.told.append(name)
 
 
-class NoRestorer:
-    """Never gets done."""
+class PlayedTransactions:
+    """Commits, unless it is to raise."""
+
+    def __init__(self) -> None:
+        self.fault: Exception | None = None
+
+    def run(self, *_: object) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+class ReadyRestorer:
+    """Has every partition restored at once, with nothing learned."""
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
 
     def ask(self, request: Request) -> None:
-        pass
+        self.asked.append(request)
 
     def done(self) -> list[Restored]:
-        return []
+        asked, self.asked = self.asked, []
+        return [Restored(request, DetectionPipeline(), 0, BORN) for request in asked]
+
+
+class NotingWriter:
+    """Keeps what it was to write."""
+
+    busy = False
+
+    def __init__(self) -> None:
+        self.written: list[About] = []
+
+    def seconds(self, _: int) -> float:
+        return 0.0
+
+    def write(self, about: About, _: Mapping[str, Array]) -> None:
+        self.written.append(about)
+
+    def wait(self, _: float) -> bool:
+        return True
+
+
+class Played:
+    """A runtime among players."""
+
+    def __init__(self) -> None:
+        self.consumer, self.transactions = PlayedConsumer(), PlayedTransactions()
+        self.restorer, self.writer = ReadyRestorer(), NotingWriter()
+        metrics, log, clock = Metrics(), logs.logger("stream"), ManualClock()
+        given: dict[str, Any] = {
+            "consumer": self.consumer,
+            "transactions": self.transactions,
+            "restorer": self.restorer,
+            "writer": self.writer,
+        }
+        self.clock = clock
+        self.runtime = StreamRuntime(
+            snapshots=SnapshotTaker(SnapshotsConfig(), self.writer, metrics, clock),  # type: ignore[arg-type]
+            route=Route("points", "results", "anomalies", "letters", 1 << 20, frozenset()),
+            publish="all",
+            config=StreamConfig(max_batch_records=1),
+            limits=InputLimits(),
+            cluster=ClusterState(metrics, log),
+            metrics=metrics,
+            clock=clock,
+            log=log,
+            **given,
+        )
+
+    def assign(self) -> None:
+        self.runtime._on_assign(self.consumer, HERE)  # type: ignore[arg-type]
+
+    def revoke(self) -> None:
+        self.runtime._on_revoke(self.consumer, HERE)  # type: ignore[arg-type]
+
+    def lose(self) -> None:
+        self.runtime._on_lost(self.consumer, HERE)  # type: ignore[arg-type]
+
+    def turn(self, *offsets: int) -> None:
+        self.consumer.coming = [point(offset) for offset in offsets]
+        self.runtime.turn()
 
 
 def test_a_fatal_error_ends_the_loop_though_its_partitions_left_in_the_same_poll() -> None:
-    consumer, metrics, log, clock = LosingConsumer(), Metrics(), logs.logger("stream"), ManualClock()
-    writer = SnapshotWriter(
-        lambda: pytest.fail("no producer is needed"), "snapshots", metrics=metrics, clock=clock, log=log
-    )
-    runtime = StreamRuntime(
-        consumer=consumer,  # type: ignore[arg-type]
-        transactions=Transactions(lambda: pytest.fail("no producer is needed"), lambda _: None),
-        restorer=NoRestorer(),  # type: ignore[arg-type]
-        snapshots=SnapshotTaker(SnapshotsConfig(), writer, metrics, clock),
-        writer=writer,
-        route=Route("points", "results", "anomalies", "letters", 1 << 20, frozenset()),
-        publish="all",
-        config=StreamConfig(max_batch_records=1),
-        limits=InputLimits(),
-        cluster=ClusterState(metrics, log),
-        metrics=metrics,
-        clock=clock,
-        log=log,
-    )
-    runtime._on_assign(consumer, [TopicPartition("points", 0)])  # type: ignore[arg-type]
-    consumer.on_lost = runtime._on_lost
-
+    played = Played()
+    played.assign()
+    played.consumer.before_giving = played.lose
+    # As librdkafka hands out an error that is no partition's: it says 0.
+    played.consumer.coming = [Message(partition=0, error=KafkaError(KafkaError._FATAL, "fenced"))]
     with pytest.raises(KafkaException, match="fenced"):
-        runtime.turn()
+        played.runtime.turn()
+
+
+def test_an_assigned_partition_stands_still_until_it_is_restored_and_goes_on_where_the_group_stands() -> None:
+    played = Played()
+    played.assign()
+    assert played.consumer.told == ["incremental_assign", "pause"]
+    assert not played.runtime.ready
+    played.turn()
+    assert played.consumer.told[2:] == ["seek", "resume"]
+    assert played.runtime.ready
+
+
+def test_a_partition_that_leaves_is_saved_at_what_is_committed() -> None:
+    played = Played()
+    played.assign()
+    played.turn(0)
+    played.turn(1)
+    played.revoke()
+    assert [about.offset for about in played.writer.written] == [2]
+    assert not played.writer.written[0].is_birth
+
+
+def test_a_state_that_knows_a_batch_which_was_not_committed_is_never_saved() -> None:
+    played = Played()
+    played.assign()
+    played.turn(0)
+    played.transactions.fault = Stopped()
+    with pytest.raises(Stopped):
+        played.turn(1)
+    played.clock.advance(3600.0)
+    played.revoke()  # as leaving the group does
+    assert played.writer.written == []
+
+
+def test_a_partition_that_left_while_it_was_restored_is_not_taken_up() -> None:
+    played = Played()
+    played.assign()
+    (request,) = played.restorer.asked
+    played.revoke()
+    assert request.cancelled
+    played.runtime.turn()
+    assert "seek" not in played.consumer.told
+
+
+def test_a_snapshot_comes_with_time_and_only_if_something_came() -> None:
+    played = Played()
+    played.assign()
+    played.turn()
+    played.clock.advance(3600.0)
+    played.turn()
+    assert played.writer.written == []
+    played.turn(0)
+    assert [about.offset for about in played.writer.written] == [1]

@@ -65,7 +65,8 @@ def scores_of(batch: PointBatch, verdicts: Sequence[Verdict], drawn: Sequence[An
 
 def written(batch: PointBatch, scores: Scores) -> list[dict[str, Any]]:
     body, stops = WRITER.write(batch, 0, scores)
-    return [read(body[a:b]) for a, b in zip([0, *stops], stops, strict=False)]
+    ends = stops.tolist()
+    return [read(body[a:b].tobytes()) for a, b in zip([0, *ends], ends, strict=False)]
 
 
 @given(st.lists(st.tuples(points, st.sampled_from(Verdict), a_score), max_size=6), st.integers(0, 99))
@@ -106,7 +107,7 @@ def one_value(value: float) -> str:
     batch = PointBatch.of([DataPoint("a", 0, ("v",), (value,))])
     scores = scores_of(batch, [Verdict.SCORED], [(0.0, False, 0, 0, (0.0, 0.0), "")], 1)
     body, _ = WRITER.write(batch, 0, scores)
-    return body.decode().split('"value":')[1].split(",")[0]
+    return body.tobytes().decode().split('"value":')[1].split(",")[0]
 
 
 @given(numbers)
@@ -142,7 +143,7 @@ def test_the_members_stand_in_the_order_of_the_contract() -> None:
     batch = PointBatch.of([point])
     scores = scores_of(batch, [Verdict.SCORED], [(0.5, True, 0, 1, (0.1, math.nan), "why")], 1)
     scores.features[:] = [[2.0, 0.25], [3.0, math.nan]]
-    assert WRITER.write(batch, 0, scores)[0] == (
+    assert WRITER.write(batch, 0, scores)[0].tobytes() == (
         b'{"sourceId":"a","timestamp":"1970-01-01T00:00:00.001Z","status":"scored","score":0.5,"isAnomaly":true,'
         b'"severity":"low","incident":"opened","features":{"v":{"value":1.5,"mean":2,"z_score":0.25},'
         b'"w":{"value":null,"mean":3,"z_score":null}},"detectors":{"zscore":0.1,"ewma":null},'

@@ -1,0 +1,193 @@
+"""Hands a batch's results to librdkafka in one compiled walk, where they lie, headers included.
+
+`Producer.produce` makes and takes apart Python objects for each message, more than scoring it costs, and
+`produce_batch` takes no headers. So a kernel calls librdkafka's own `rd_kafka_produceva` on the producer that
+confluent_kafka holds. Where its place is not known for certain, `BulkProducer.of` is None and messages go the
+usual way; readers see the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import confluent_kafka
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from service.kernels import call_foreign, kernel
+
+# confluent_kafka's objects begin with librdkafka's handle in these, and the handle's opaque is the object.
+_KNOWN_VERSIONS = frozenset({"2.16.1"})
+
+# librdkafka's rd_kafka_vu_t: a kind and a union of 64 bytes.
+_WORDS = 9
+_TOPIC, _PARTITION, _VALUE, _KEY, _FLAGS, _HEADER = 1, 3, 4, 5, 7, 9
+_COPY = 2
+_OWN_UNITS = 5  # beside the headers
+OFFSET_HEADER = "x-in-offset"
+_MOST_DIGITS = 20
+
+Words = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Bulk(NamedTuple):
+    """Messages of one topic and partition that lie one after the other in `body`, message i up to `stops[i]`.
+
+    Its key is `text[key_start[i]:key_stop[i]]`; its headers are those of all, with its own input offset
+    among them, before the last one.
+    """
+
+    topic: str
+    partition: int
+    headers: Sequence[tuple[str, bytes]]
+    body: Bytes
+    stops: Words
+    text: Bytes
+    key_start: Words
+    key_stop: Words
+    offsets: Words
+
+
+@kernel
+def _produce(
+    function: int,
+    client: int,
+    units: Words,
+    offset_unit: int,
+    first: int,
+    body: Bytes,
+    stops: Words,
+    text: Bytes,
+    key_start: Words,
+    key_stop: Words,
+    offsets: Words,
+) -> tuple[int, int]:
+    """Produce the messages from `first` on; how many are done, and librdkafka's error at the next or 0."""
+    digits = np.empty(_MOST_DIGITS, np.uint8)
+    value, key, own = 2 * _WORDS, 3 * _WORDS, offset_unit * _WORDS
+    for i in range(first, len(stops)):
+        start = stops[i - 1] if i else 0
+        units[value + 1], units[value + 2] = body.ctypes.data + start, stops[i] - start
+        units[key + 1], units[key + 2] = text.ctypes.data + key_start[i], key_stop[i] - key_start[i]
+        at, left = _MOST_DIGITS, offsets[i]
+        while True:
+            at -= 1
+            digits[at] = 48 + left % 10
+            left //= 10
+            if left == 0:
+                break
+        units[own + 2], units[own + 3] = digits.ctypes.data + at, _MOST_DIGITS - at
+        error = call_foreign(function, client, units.ctypes.data, len(units) // _WORDS)
+        if error:
+            return i, error
+    return len(stops), 0
+
+
+def warm() -> None:
+    """Compile the walk, or load it, without a message."""
+    none, no_bytes = np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    _produce(0, 0, none, 0, 0, no_bytes, none, no_bytes, none, none, none)
+
+
+def available() -> bool:
+    """Whether this build of confluent_kafka is known, so that every producer has a bulk one."""
+    return _library() is not None
+
+
+class BulkProducer:
+    """The same producer as confluent_kafka's, for many messages at once."""
+
+    def __init__(self, producer: Producer, library: Any, client: int) -> None:
+        self._producer, self._library, self._client = producer, library, client
+        self._function = ctypes.cast(library.rd_kafka_produceva, ctypes.c_void_p).value or 0
+
+    @classmethod
+    def of(cls, producer: Producer) -> Self | None:
+        """None where this build of confluent_kafka is not known."""
+        library = _library()
+        if library is None:
+            return None
+        client = ctypes.c_void_p.from_address(id(producer) + object.__basicsize__).value or 0
+        assert library.rd_kafka_opaque(client) == id(producer), "a known version has it there"
+        return cls(producer, library, client)
+
+    def produce(self, bulk: Bulk) -> None:
+        """Queue all messages; waits while the queue is full.
+
+        Raises:
+            KafkaException: librdkafka takes one not.
+        """
+        units, offset_unit, held = _units(bulk)
+        columns = (bulk.body, bulk.stops, bulk.text, bulk.key_start, bulk.key_stop, bulk.offsets)
+        done = 0
+        while done < len(bulk.stops):
+            done, error = _produce(self._function, self._client, units, offset_unit, done, *columns)
+            if error:
+                self._judge(error)
+        del held
+
+    def _judge(self, error: int) -> None:
+        library = self._library
+        code = library.rd_kafka_error_code(error)
+        told = KafkaError(
+            code,
+            library.rd_kafka_error_string(error).decode(),
+            fatal=bool(library.rd_kafka_error_is_fatal(error)),
+            retriable=bool(library.rd_kafka_error_is_retriable(error)),
+            txn_requires_abort=bool(library.rd_kafka_error_txn_requires_abort(error)),
+        )
+        library.rd_kafka_error_destroy(error)
+        if code != KafkaError._QUEUE_FULL:  # noqa: SLF001 - the library's own name for it
+            raise KafkaException(told)
+        self._producer.poll(0.1)
+
+
+def _units(bulk: Bulk) -> tuple[Words, int, list[Any]]:
+    """What all messages have, and where their own offset goes; the last keeps alive what is pointed at."""
+    *before, last = bulk.headers
+    offset_unit = _OWN_UNITS + len(before)
+    units = np.zeros((offset_unit + 2, _WORDS), np.int64)
+    texts = [ctypes.create_string_buffer(bulk.topic.encode())]
+
+    def address(body: bytes) -> int:
+        texts.append(ctypes.create_string_buffer(body, len(body) + 1))
+        return ctypes.addressof(texts[-1])
+
+    units[0, :2] = _TOPIC, ctypes.addressof(texts[0])
+    units[1, :2] = _PARTITION, bulk.partition
+    units[2, 0], units[3, 0] = _VALUE, _KEY
+    units[4, :2] = _FLAGS, _COPY
+    for place, (name, value) in enumerate((*before, (OFFSET_HEADER, b""), last), _OWN_UNITS):
+        units[place, :4] = _HEADER, address(name.encode()), address(value), len(value)
+    return units.reshape(-1), offset_unit, texts
+
+
+@cache
+def _library() -> Any:
+    """confluent_kafka's own librdkafka, already loaded; None if it is not where we know it to be."""
+    if version("confluent-kafka") not in _KNOWN_VERSIONS:
+        return None
+    beside = Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs"
+    found = sorted(beside.glob("librdkafka*.so*"))
+    if len(found) != 1:
+        return None
+    library = ctypes.CDLL(str(found[0]))
+    for name, arguments, result in (
+        ("rd_kafka_opaque", [ctypes.c_void_p], ctypes.c_void_p),
+        ("rd_kafka_error_code", [ctypes.c_void_p], ctypes.c_int),
+        ("rd_kafka_error_string", [ctypes.c_void_p], ctypes.c_char_p),
+        ("rd_kafka_error_is_fatal", [ctypes.c_void_p], ctypes.c_int),
+        ("rd_kafka_error_is_retriable", [ctypes.c_void_p], ctypes.c_int),
+        ("rd_kafka_error_txn_requires_abort", [ctypes.c_void_p], ctypes.c_int),
+        ("rd_kafka_error_destroy", [ctypes.c_void_p], None),
+    ):
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, result
+    return library
