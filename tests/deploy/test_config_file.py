@@ -76,7 +76,7 @@ def test_switching_on_leaves_prose_alone() -> None:
 def test_a_forgotten_setting_would_be_noticed() -> None:
     data = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     del data["detection"]["threshold"]
-    del data["detection"]["ensemble"]["detectors"][4]["depth"]
+    del data["detection"]["ensemble"]["detectors"][5]["depth"]
 
     wrong = set(missing(Settings, data, ""))
 
