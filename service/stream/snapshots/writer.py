@@ -21,6 +21,7 @@ from service.stream.snapshots.cache import SnapshotCache
 from service.stream.snapshots.form import CHUNK_BYTES, NONE, POINTER, About
 
 _PATIENCE_S = 60.0  # for the cluster to take one
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class SnapshotWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self._pending: set[Future[Written | None]] = set()
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._newest: dict[int, Written] = {}
 
     @property
@@ -87,7 +89,8 @@ class SnapshotWriter:
         return not wait(pending, timeout_s).not_done
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more, and give up what is being written."""
+        self._closed.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _done(self, future: Future[Written | None]) -> None:
@@ -103,8 +106,8 @@ class SnapshotWriter:
             generation = 0 if about.is_birth else before.generation + 1
             about = replace(about, generation=generation, previous=before.manifest_at)
             frozen = freeze(arrays, CHUNK_BYTES)
-            written = write(self._producer, self._topic, about, frozen)
-        except (KafkaException, AnomalydError) as error:
+            written = write(self._producer, self._topic, about, frozen, self._closed)
+        except Exception as error:  # noqa: BLE001  whatever it is, the one before still holds
             self._producer = None  # what it still holds must not come later
             self._metrics.snapshots.labels("failed").inc()
             self._log.warning("snapshot not written", partition=about.partition, error=str(error))
@@ -121,11 +124,17 @@ class SnapshotWriter:
         return written
 
 
-def write(producer: Producer, topic: str, about: About, frozen: Frozen) -> Written:
+def write(
+    producer: Producer,
+    topic: str,
+    about: About,
+    frozen: Frozen,
+    given_up: threading.Event | None = None,
+) -> Written:
     """Chunks, then the manifest; each flushed, so that a manifest never stands before its chunks.
 
     Raises:
-        AnomalydError: the cluster did not take it in time.
+        AnomalydError: the cluster did not take it in time, or it was given up.
         KafkaException: it refused.
     """
     pointer = [(POINTER, b"%d" % about.previous)]
@@ -135,11 +144,13 @@ def write(producer: Producer, topic: str, about: About, frozen: Frozen) -> Writt
         about.partition,
         [(about.chunk_key(number), chunk) for number, chunk in enumerate(frozen.chunks)],
         pointer,
+        given_up,
     )
     here("mid-snapshot")
     about = replace(about, chunks_from=min(offsets, default=NONE))
     manifest = frozen.manifest(about.as_dict())
-    (at,) = _send(producer, topic, about.partition, [(about.manifest_key, memoryview(manifest))], pointer)
+    last = [(about.manifest_key, memoryview(manifest))]
+    (at,) = _send(producer, topic, about.partition, last, pointer, given_up)
     return Written(about.generation, at)
 
 
@@ -149,6 +160,7 @@ def _send(
     partition: int,
     records: list[tuple[bytes, memoryview]],
     headers: list[tuple[str, bytes]],
+    given_up: threading.Event | None,
 ) -> list[int]:
     """The offsets that the records got."""
     offsets: list[int] = []
@@ -174,9 +186,13 @@ def _send(
                 break
             except BufferError:
                 producer.poll(0.1)
-    left = producer.flush(_PATIENCE_S)
+    waited = 0.0
+    while left := producer.flush(_LOOK_S):
+        waited += _LOOK_S
+        if waited >= _PATIENCE_S or (given_up is not None and given_up.is_set()):
+            break
     if refused:
         raise KafkaException(refused[0])
     if left:
-        raise AnomalydError(f"topic {topic!r} took no snapshot for {_PATIENCE_S:.0f} s")
+        raise AnomalydError(f"topic {topic!r} took no snapshot for {waited:.0f} s")
     return offsets
