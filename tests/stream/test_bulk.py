@@ -16,7 +16,7 @@ from service.wire.reader import RecordBatch, read
 from tests.wire.bad_records import BAD_RECORDS
 
 ROUTE = Route("in", "results", "odd", "dead", 10_000, frozenset({"results"}))
-RECORDS = 300
+RECORDS = 900
 
 
 def records(*, headers: bool = False, escapes: bool = False, tombstone: bool = False) -> RecordBatch:
