@@ -19,7 +19,7 @@ POINTS, _SINCE, _LOAD, _PLACE = range(4)
 NUMBERS = 4
 
 _REST_POINTS = 110.0
-_LOAD_RISE = 0.1
+_LOAD_RISE = 0.12
 _LOAD_BUDGETS = 4.0
 _STEP = 0.1
 _SLACK = 1.2  # expected openings per budget: centres a gate of a factor of two on both sides
@@ -27,7 +27,7 @@ _KNOWN_BUDGETS = 7.0
 _BELOW, _ABOVE = 0.6, 3.0
 
 # Where the threshold starts at a budget of 1 in 1,000, and how much it rises per decade of the budget.
-_EVIDENCE_START, _EVIDENCE_SLOPE = 1.3, 0.5
+_EVIDENCE_START, _EVIDENCE_SLOPE = 1.25, 0.5
 _SURPRISE_START, _SURPRISE_SLOPE = 2.8, 1.0
 
 

@@ -16,7 +16,7 @@ from tests.kafka.conftest import RunningBroker
 from tests.kafka.running import wait_for
 
 SMALL = [
-    "--cases", "40x2", "--rounds", "1", "--points", "4000", "--rates", "200", "--seconds", "1.5",
+    "--cases", "40x2", "--rounds", "1", "--points", "40000", "--rates", "200", "--seconds", "1.5",
     "--set", "stream.max_batch_records=500",
 ]  # fmt: skip
 
@@ -38,7 +38,7 @@ def test_a_run_gives_every_figure_and_leaves_no_topics(broker: RunningBroker) ->
     ran = subprocess.run(command(broker, "--json"), capture_output=True, text=True, timeout=280)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
-    assert found["settings"]["points"] == 4_000
+    assert found["settings"]["points"] == 40_000
     (case,) = found["cases"]
     assert (case["sources"], case["values"]) == (40, 2)
     for figure in (
