@@ -14,8 +14,8 @@ from service.kernels import kernel
 
 Floats = npt.NDArray[np.float64]
 
-# Columns of a source's row: points so far, points since the last opening, load, the controller's place.
-POINTS, _SINCE, _LOAD, _PLACE = range(4)
+# Columns of a source's row: points so far, points of rest left, load, the controller's place.
+POINTS, _REST, _LOAD, _PLACE = range(4)
 NUMBERS = 4
 
 _REST_POINTS = 110.0
@@ -46,12 +46,11 @@ def opens(
     row[_LOAD] -= row[_LOAD] * budget / _LOAD_BUDGETS
     row[_PLACE] = min(max(row[_PLACE] - known * _STEP * _SLACK * budget, -_BELOW), _ABOVE)
     threshold = (start + slope * (level - 3.0) + row[_PLACE]) * (1.0 + _LOAD_RISE * row[_LOAD])
-    rested = row[POINTS] == 0.0 or row[_SINCE] >= _REST_POINTS
     row[POINTS] += 1.0
-    row[_SINCE] += 1.0
-    if value < threshold or not rested:
+    row[_REST] = max(row[_REST] - 1.0, 0.0)
+    if value < threshold or row[_REST] > 0.0:
         return False
-    row[_SINCE] = 0.0
+    row[_REST] = _REST_POINTS
     row[_LOAD] += 1.0
     row[_PLACE] += known * _STEP
     return True
