@@ -57,6 +57,8 @@ class _Live:
     next_offset: int
     committed: int
     deciding_s: float = 0.0  # since the last commit
+    begun: bool = False  # its first record came from where it was to go on
+    gap_to: int = -1  # where a first record came from instead
 
     @property
     def is_clean(self) -> bool:
@@ -195,7 +197,7 @@ class StreamRuntime:
         began = clock.monotonic()
         with seconds.labels("decode").time():
             records = records_of(messages, partition.next_offset)
-            if not records.values:
+            if not records.values or not self._begins(partition, number, int(records.offset[0])):
                 return
             batch = read(records, self._limits)
         partition.next_offset = int(records.offset[-1]) + 1
@@ -209,6 +211,21 @@ class StreamRuntime:
             model = pipeline.lineage.encode()
             self._publisher.add(output, number, records, batch.others, outcomes, model)
         output.offsets.append(TopicPartition(self._topic, number, partition.next_offset))
+
+    def _begins(self, partition: _Live, number: int, first: int) -> bool:
+        """Whether the partition's first records are those that it was to go on with.
+
+        A seek was seen to be overtaken by the client's own search for the log's end, and then records were
+        skipped in silence. So where the first record lies further on, it is sought once more: if it is the
+        same again, then the log has none before it (markers, compaction).
+        """
+        if partition.begun or first == partition.next_offset or first == partition.gap_to:
+            partition.begun = True
+            return True
+        partition.gap_to = first
+        self._log.info("seeking again", partition=number, offset=partition.next_offset, came=first)
+        self._consumer.seek(TopicPartition(self._topic, number, partition.next_offset))
+        return False
 
     # Committing.
 

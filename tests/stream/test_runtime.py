@@ -201,3 +201,22 @@ def test_a_snapshot_comes_with_time_and_only_if_something_came() -> None:
     assert played.writer.written == []
     played.turn(0)
     assert [about.offset for about in played.writer.written] == [1]
+
+
+def test_a_first_record_further_on_is_sought_once_more_so_that_none_is_skipped() -> None:
+    played = Played()
+    played.assign()
+    played.turn(7, 8)  # the seek was lost
+    assert played.consumer.told[2:] == ["seek", "resume", "seek"]
+    played.turn(0, 1)
+    played.revoke()
+    assert [about.offset for about in played.writer.written] == [2]
+
+
+def test_a_gap_that_is_there_again_is_the_logs_own() -> None:
+    played = Played()
+    played.assign()
+    played.turn(7)
+    played.turn(7, 9)
+    played.revoke()
+    assert [about.offset for about in played.writer.written] == [10]
