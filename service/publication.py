@@ -221,7 +221,7 @@ class Publication:
         row[fresh] = np.arange(len(fresh))
         told = np.zeros((len(fresh), 2), np.int64)
         told_text = bytearray()
-        for j in np.flatnonzero(decided.incident).tolist():
+        for j in np.flatnonzero(decided.anomalous | (decided.incident != Incident.NONE)).tolist():
             record = int(batch.points[placed.fresh[j]]["record"])
             why, outcomes.anomalies[record] = self._anomaly(scored, j)
             told[j, 0] = len(told_text)
@@ -269,8 +269,8 @@ class Publication:
             told = explanation.sentence(names, rows, shares, expected)
         body = encode.anomaly_record(
             f"{self._place_name}-{int(point['offset'])}",
-            f"{self._place_name}-{int(decided.incident_offset[j])}",
-            incident,
+            f"{self._place_name}-{int(decided.incident_offset[j])}" if incident else None,
+            incident or None,
             batch.source_id(i),
             int(point["time_ms"]),
             int(point["record_time_ms"]),

@@ -283,7 +283,7 @@ def test_every_record_gets_one_result_in_its_order(name: str) -> None:
         read = result(outcome)
         assert read["sourceId"] == outcome.source_id == record.content.source_id
         assert read["status"] == outcome.status
-        assert (outcome.anomaly is not None) == (outcome.incident is not None)
+        assert (outcome.anomaly is not None) == (outcome.incident is not None or outcome.is_anomaly)
         if isinstance(record.content, DataPoint):
             assert read.get("labels") == record.content.labels
             assert read.get("id") == record.content.id
@@ -310,8 +310,10 @@ def test_anomaly_records_belong_to_their_results(name: str) -> None:
         assert anomaly.id == f"data-points-0-{record.offset}"
         if anomaly.incident == "opened":
             opened[anomaly.source_id] = anomaly.id
-        assert anomaly.incident_id == opened[anomaly.source_id]
-        for field in ("incident", "severity", "explanation", "score"):
+        assert anomaly.incident_id == (opened[anomaly.source_id] if anomaly.incident else None)
+        assert anomaly.incident == read.get("incident")
+        assert anomaly.of_no_incident == (anomaly.incident is None)
+        for field in ("severity", "explanation", "score"):
             assert getattr(anomaly, field) == read[field]
         assert (anomaly.source_id, anomaly.timestamp) == (read["sourceId"], read["timestamp"])
         assert anomaly.detected_at.startswith("2023-11-14T22:13:")

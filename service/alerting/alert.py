@@ -114,7 +114,7 @@ class Alert:
         yield "severity", f"{anomaly.severity} (score {anomaly.score:.3f})"
         yield "measured", one_line(anomaly.timestamp, 40)
         if anomaly.incident is not None:
-            yield "incident", f"{anomaly.incident}, {one_line(anomaly.incident_id, 120)}"
+            yield "incident", f"{anomaly.incident}, {one_line(anomaly.group, 120)}"
         if anomaly.labels:
             yield "labels", self._labels()
         yield "alert", one_line(self.alert_id, 120)

@@ -18,6 +18,7 @@ class Reason(StrEnum):
 
     SEND = "send"
     NO_RULE = "no_rule"
+    NO_INCIDENT = "no_incident"
     DUPLICATE = "duplicate"
     INCIDENT_UPDATE = "incident_update"
     INCIDENT_RESOLVED = "incident_resolved"

@@ -27,7 +27,7 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     at: str
     source_id: str
     severity: Severity
-    incident_id: str
+    incident_id: str | None
     incident: IncidentChange | None = None
     detected_at: str
 
@@ -49,6 +49,11 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
             incident=anomaly.incident,
             detected_at=anomaly.detected_at,
         )
+
+    @property
+    def group(self) -> str:
+        """As the anomaly's."""
+        return self.incident_id or self.alert_id
 
     @property
     def key(self) -> str:

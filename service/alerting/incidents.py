@@ -28,7 +28,9 @@ class Incidents:
         return len(self._told)
 
     def objection(self, anomaly: Anomaly, now: float) -> Reason | None:  # noqa: ARG002  a stage's signature
-        told = self._told.get(anomaly.incident_id)
+        if anomaly.of_no_incident:
+            return Reason.NO_INCIDENT
+        told = self._told.get(anomaly.group)
         if anomaly.incident == "resolved":
             return None if self._send_resolved and told is not None else Reason.INCIDENT_RESOLVED
         if told is not None and told >= _RANK[anomaly.severity]:

@@ -79,6 +79,6 @@ class Outbox:
         """The first of each incident, in order."""
         seen: set[str] = set()
         for waiting in self._waiting:
-            if waiting.anomaly.incident_id not in seen:
-                seen.add(waiting.anomaly.incident_id)
+            if waiting.anomaly.group not in seen:
+                seen.add(waiting.anomaly.group)
                 yield waiting

@@ -39,19 +39,19 @@ class ChannelPolicy:
     def admit(self, anomaly: Anomaly, now: float) -> None:
         """`anomaly` is on its way: what follows is judged as if people knew of it."""
         if anomaly.incident == "resolved":
-            self._incidents.forget(anomaly.incident_id)
+            self._incidents.forget(anomaly.group)
             return
-        self._incidents.note_told(anomaly.incident_id, anomaly.severity)
+        self._incidents.note_told(anomaly.group, anomaly.severity)
         self._deduplication.note(anomaly.source_id, anomaly.severity, now)
 
     def withdraw(self, anomaly: Anomaly, now: float) -> None:
         """What was admitted was not sent, and will be decided again, here or elsewhere."""
-        self._incidents.forget(anomaly.incident_id)
+        self._incidents.forget(anomaly.group)
         self._deduplication.forget(anomaly.source_id, anomaly.severity, now)
 
     def note_suppressed(self, anomaly: Anomaly) -> None:
         if anomaly.incident == "resolved":
-            self._incidents.forget(anomaly.incident_id)
+            self._incidents.forget(anomaly.group)
 
     def note_dead(self, incident_id: str) -> None:
         """An alert was given up: a later update of its incident may try again, once per window."""
@@ -64,9 +64,9 @@ class ChannelPolicy:
             ValueError: its detectedAt is not a date-time.
         """
         if delivery.incident == "resolved":
-            self._incidents.forget(delivery.incident_id)
+            self._incidents.forget(delivery.group)
         elif delivery.outcome != "suppressed":
             at = parse_rfc3339(delivery.detected_at) / 1000
             self._deduplication.note(delivery.source_id, delivery.severity, at)
             if delivery.outcome == "sent":
-                self._incidents.note_told(delivery.incident_id, delivery.severity)
+                self._incidents.note_told(delivery.group, delivery.severity)

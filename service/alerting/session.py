@@ -245,7 +245,7 @@ class ChannelSession:
             title=waiting.alert.title,
             attempts=waiting.attempts,
         )
-        self._policy.note_dead(waiting.anomaly.incident_id)
+        self._policy.note_dead(waiting.anomaly.group)
         self._finish(waiting, "dead", reason if reason == error.reason else f"{reason} ({error.reason})")
 
     def _finish(self, waiting: Waiting, outcome: Outcome, reason: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 Severity = Literal["low", "medium", "high", "critical"]
@@ -38,12 +38,12 @@ class Anomaly(_Public):
     """One anomalous point, or one change of an incident.
 
     `id` is made of input topic, partition and offset, so a replay gives the same one; `incident_id`
-    is the id of the anomaly that opened the incident. `detected_at` is the input record's Kafka
-    timestamp, never the wall clock. Both times are RFC 3339 in UTC.
+    is the id of the anomaly that opened the incident, `None` for a point that belongs to none.
+    `detected_at` is the input record's Kafka timestamp, never the wall clock. Both times are RFC 3339 in UTC.
     """
 
     id: str
-    incident_id: str
+    incident_id: str | None
     incident: IncidentChange | None = None
     source_id: str
     timestamp: str
@@ -56,6 +56,22 @@ class Anomaly(_Public):
     explanation: str
     labels: dict[str, str] = Field(default_factory=dict)
     model_version: str
+
+    @model_validator(mode="after")
+    def _names_its_incident(self) -> Self:
+        if self.incident_id is None and not self.of_no_incident:
+            raise ValueError("incidentId may be null only beside an incident that is null")
+        return self
+
+    @property
+    def of_no_incident(self) -> bool:
+        """Whether it says that it belongs to none; where `incident` is absent, nothing is said of it."""
+        return self.incident is None and "incident" in self.model_fields_set
+
+    @property
+    def group(self) -> str:
+        """What it is told together with: its incident's id, or its own."""
+        return self.incident_id or self.id
 
     @classmethod
     def parse(cls, body: bytes) -> Anomaly:

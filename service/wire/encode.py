@@ -35,7 +35,7 @@ def instruction_result(source_id: str, time_ms: int, status: str, reason: str | 
 
 def anomaly_record(
     anomaly_id: str,
-    incident_id: str,
+    incident_id: str | None,
     incident: str | None,
     source_id: str,
     time_ms: int,
@@ -51,10 +51,12 @@ def anomaly_record(
 ) -> bytes:
     """A record of the anomalies topic.
 
-    `values` are (name, number as sent, nothing if missing); `expected` (value, lower, typical, upper);
-    `contributions` (value, detector, share), the shares adding up to 1.
+    A point of no incident has neither `incident_id` nor `incident`. `values` are (name, number as sent,
+    nothing if missing); `expected` (value, lower, typical, upper); `contributions` (value, detector, share),
+    the shares adding up to 1.
     """
-    change = f',"incident":"{incident}"' if incident else ""
+    incident_text = "null" if incident_id is None else _text(incident_id)
+    change = f'"incident":"{incident}"' if incident else '"incident":null'
     shown = ",".join(f"{_text(name)}:{sent or 'null'}" for name, sent in values)
     ranges = ",".join(
         f'{_text(name)}:{{"lower":{computed_text(lower)},"typical":{computed_text(typical)}'
@@ -66,7 +68,7 @@ def anomaly_record(
         for value, detector, share in contributions
     )
     return (
-        f'{{"id":{_text(anomaly_id)},"incidentId":{_text(incident_id)}{change},"sourceId":{_text(source_id)}'
+        f'{{"id":{_text(anomaly_id)},"incidentId":{incident_text},{change},"sourceId":{_text(source_id)}'
         f',"timestamp":"{format_rfc3339(time_ms)}","detectedAt":"{format_rfc3339(detected_at_ms)}"'
         f',"score":{computed_text(score)},"severity":"{severity}","values":{{{shown}}},"expected":{{{ranges}}}'
         f',"contributions":[{shares}],"explanation":{json.dumps(explanation, ensure_ascii=False)}'

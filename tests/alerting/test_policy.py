@@ -13,13 +13,14 @@ from service.alerting.deliveries import Delivery, Outcome
 from service.alerting.incidents import Incidents
 from service.alerting.policy import ChannelPolicy
 from service.wire.anomaly import Anomaly
-from tests.alerting.anomalies import START_S, anomaly
+from tests.alerting.anomalies import START_S, anomaly, record
 
-SENT, TWICE, UPDATE, OVER = (
+SENT, TWICE, UPDATE, OVER, NONE = (
     Reason.SEND,
     Reason.DUPLICATE,
     Reason.INCIDENT_UPDATE,
     Reason.INCIDENT_RESOLVED,
+    Reason.NO_INCIDENT,
 )
 
 
@@ -45,7 +46,12 @@ def decisions(*items: Anomaly, **options: Any) -> list[Reason]:
 def of(
     alert_id: str, at: float, incident: str | None = "opened", severity: str = "high", *, of: str = ""
 ) -> Anomaly:
-    return anomaly(alert_id, at=START_S + at, incident=incident, severity=severity, incidentId=of or alert_id)
+    members = record(alert_id, at=START_S + at, severity=severity, incidentId=of or alert_id)
+    if incident is None:
+        del members["incident"]  # another producer's, which does not know of incidents
+    else:
+        members["incident"] = incident
+    return Anomaly.model_validate(members)
 
 
 def test_the_same_source_and_severity_is_told_once_a_window() -> None:
@@ -83,8 +89,13 @@ def test_a_point_of_an_incident_that_people_know_is_not_told() -> None:
     assert decisions(of("a", 0), of("b", 400, None, of="a")) == [SENT, UPDATE]
 
 
-def test_a_record_without_incident_alerts() -> None:
+def test_a_record_that_says_nothing_of_incidents_alerts() -> None:
     assert decisions(of("a", 0, None)) == [SENT]
+
+
+def test_a_point_of_no_incident_is_not_told_and_leaves_no_trace() -> None:
+    alone = anomaly("a", at=START_S, incident=None, incidentId=None, severity="high")
+    assert decisions(alone, of("b", 1), alone) == [NONE, SENT, NONE]
 
 
 def test_an_incident_that_outlasts_the_window_of_the_one_before_is_told_after_all() -> None:
@@ -144,7 +155,8 @@ def test_a_policy_rebuilt_from_deliveries_decides_as_one_that_never_stopped(
     at, items = START_S, []
     for number, (pause, incident, severity, source, which) in enumerate(steps):
         at += pause
-        members = {"incident": incident, "severity": severity, "incidentId": f"{source}-{which}"}
+        incident_id = f"{source}-{which}" if incident else None
+        members = {"incident": incident, "severity": severity, "incidentId": incident_id}
         items.append(anomaly(f"a{number}", at=at, sourceId=f"s{source}", **members))
     through = policy(send_resolved=send_resolved)
     expected = [take(through, item) for item in items]

@@ -43,8 +43,8 @@ def test_one_failing_channel_does_not_stop_the_others(error: Exception, reason: 
 def test_what_failed_may_be_triggered_again_and_what_was_sent_is_not_repeated() -> None:
     bad, good = ScriptedChannel("bad", RetryableError("timeout")), ScriptedChannel("good")
     service = AlertService([bad, good])
-    service.trigger_alert(anomaly("a1", incident=None))
-    assert service.trigger_alert(anomaly("a2", incident=None)) == {"bad": SENT, "good": TWICE}
+    service.trigger_alert(anomaly("a1"))
+    assert service.trigger_alert(anomaly("a2")) == {"bad": SENT, "good": TWICE}
 
 
 def test_the_window_is_the_anomalys_own_time() -> None:

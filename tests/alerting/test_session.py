@@ -13,6 +13,7 @@ import pytest
 
 from service.alerting.alert import Alert
 from service.alerting.channels.base import AlertChannel, ChannelError, FinalError, RetryableError
+from service.alerting.deliveries import Delivery
 from service.alerting.journal import Journal
 from service.alerting.policy import ChannelPolicy
 from service.alerting.retry import RetryConfig
@@ -279,6 +280,18 @@ def test_duplicates_stay_suppressed_after_a_restart() -> None:
         "a3": "sent: send",
     }
     assert bench.value("anomalyd_alerts_suppressed_total", reason="duplicate") == 1
+
+
+def test_a_point_of_no_incident_is_counted_and_recorded_and_not_sent() -> None:
+    bench = Bench()
+    bench.kafka.publish(record("a1", incident=None, incidentId=None))
+    bench.run()
+    assert bench.channel.taken == []
+    assert bench.value("anomalyd_alerts_suppressed_total", reason="no_incident") == 1
+    [(_, body)] = bench.kafka.log
+    delivery = Delivery.decode(body)
+    assert (delivery.outcome, delivery.reason) == ("suppressed", "no_incident")
+    assert (delivery.incident, delivery.incident_id, delivery.group) == (None, None, "a1")
 
 
 def test_what_another_channel_sent_does_not_count() -> None:

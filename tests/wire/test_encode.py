@@ -52,7 +52,7 @@ def test_an_anomaly_record_is_what_its_readers_parse(
     anomaly_id, incident_id, incident, source_id, time_ms, detected_ms, score, severity, explanation = head
     body = anomaly_record(
         anomaly_id,
-        incident_id,
+        incident_id if incident else None,
         incident,
         source_id,
         time_ms,
@@ -68,7 +68,9 @@ def test_an_anomaly_record_is_what_its_readers_parse(
     )
     read(body)
     anomaly = Anomaly.parse(body)
-    assert (anomaly.id, anomaly.incident_id, anomaly.incident) == (anomaly_id, incident_id, incident)
+    assert (anomaly.id, anomaly.incident) == (anomaly_id, incident)
+    assert anomaly.incident_id == (incident_id if incident else None)
+    assert anomaly.of_no_incident == (incident is None)
     assert (anomaly.source_id, anomaly.severity) == (source_id, severity)
     assert (parse_rfc3339(anomaly.timestamp), parse_rfc3339(anomaly.detected_at)) == (time_ms, detected_ms)
     assert anomaly.score == rounded(score)

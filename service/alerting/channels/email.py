@@ -113,7 +113,7 @@ class EmailChannel(AlertChannel):
         mail["To"] = ", ".join(self._config.to)
         mail["Date"] = formatdate(self._clock.now())
         mail["Message-ID"] = self._message_id(alert.alert_id)
-        mail["References"] = self._message_id(alert.anomaly.incident_id)
+        mail["References"] = self._message_id(alert.anomaly.group)
         mail["Auto-Submitted"] = "auto-generated"
         mail["X-Anomalyd-Alert"] = hashlib.sha256(alert.alert_id.encode()).hexdigest()[:32]
         mail.set_content(alert.text + "\n")

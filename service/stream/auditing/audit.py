@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from service.errors import AnomalydError
 from service.stream.auditing.findings import Kind, Place, Report
-from service.stream.auditing.ledger import CHANGES, LETTER, OURS, RESULT, UNCHECKED, Ledger
+from service.stream.auditing.ledger import ANOMALOUS, CHANGES, LETTER, OURS, RESULT, UNCHECKED, Ledger
 from service.stream.auditing.recomputation import Lineage, MakePipeline, Recomputation, fingerprint, model_of
 from service.stream.clients import made
 from service.stream.config import KafkaConfig, TopicsConfig
@@ -68,9 +68,10 @@ class Recompute:
 
 
 class _Incident(msgspec.Struct):
-    """The one member of a result, or an anomaly, that is looked at."""
+    """The members of a result, or an anomaly, that are looked at."""
 
     incident: str | None = None
+    is_anomaly: bool = msgspec.field(default=False, name="isAnomaly")
 
 
 def audit(
@@ -228,11 +229,12 @@ class _Audit:
         return fingerprint(key, value) if self._recompute is not None else 0
 
     def _change(self, body: bytes | None, message: Message) -> int:
-        """What a result or an anomaly says of an incident, as a place in `CHANGES`."""
-        if body is None or b'"incident":"' not in body:  # nearly all: no need to read them
-            return 0
+        """What a result or an anomaly says of an incident, as a place in `CHANGES`; with `ANOMALOUS`."""
+        if body is None or (b'"incident":"' not in body and b'"isAnomaly":true' not in body):
+            return 0  # nearly all: no need to read them
         try:
-            return CHANGES.index(msgspec.json.decode(body, type=_Incident).incident or "")
+            said = msgspec.json.decode(body, type=_Incident)
+            return CHANGES.index(said.incident or "") | (ANOMALOUS if said.is_anomaly else 0)
         except (ValueError, msgspec.DecodeError):
             place = Place(cast(int, message.partition()), cast(int, message.offset()), "unreadable")
             self._report.found(Kind.MALFORMED, place)

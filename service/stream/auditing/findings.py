@@ -36,7 +36,7 @@ _MEANING = {
     Kind.DOUBLE: "input records with more than one result or dead letter",
     Kind.REORDERED: "results or dead letters behind one of a later input record",
     Kind.STRAY: "results or dead letters of input records that there are not",
-    Kind.UNTOLD: "results with an incident whose anomaly is not there or says another change",
+    Kind.UNTOLD: "results with an anomaly or an incident whose record is not there or says another change",
     Kind.UNFOUNDED: "anomalies that their result does not speak of",
     Kind.REPEATED_ANOMALY: "input records with more than one anomaly",
     Kind.DIFFERING: "results, anomalies or dead letters that are not what the input gives",

@@ -16,8 +16,12 @@ RESULT, LETTER, RECORD, OURS, UNCHECKED = 1, 2, 4, 8, 16
 """Marks of an offset: what is there; a result of the model in question; a dead letter that was cut."""
 
 _ANSWERED = RESULT | LETTER
-_SEEN_ANOMALY = 4  # behind two bits of the result's change, two of the anomaly's stand above this
+_SEEN_ANOMALY = (
+    4  # behind two bits of the result's change, two of the anomaly's and one more stand above this
+)
 CHANGES = ("", "opened", "updated", "resolved")
+ANOMALOUS = 32
+"""Beside a result's change: its point is an anomaly, so a record of it is due without any change, too."""
 
 
 class Ledger:
@@ -73,7 +77,7 @@ class Ledger:
         if self._changes[i] & _SEEN_ANOMALY:
             self._report.found(Kind.REPEATED_ANOMALY, Place(self.partition, offset))
             return
-        self._changes[i] |= _SEEN_ANOMALY | change << 3
+        self._changes[i] |= _SEEN_ANOMALY | (change & 3) << 3
         if self._fingerprints:
             self.anomalies[i] = fingerprint
 
@@ -111,12 +115,13 @@ class Ledger:
         if not may_vanish:
             kept = self._between(kept_from, self.stop)
             self._found(Kind.STRAY, kept & answered & ~is_record, "no such input record")
-        said, told = changes & 3, changes >> 3
+        said, told = changes & 3, changes >> 3 & 3
+        owed = (said != 0) | ((changes & ANOMALOUS) != 0)
         has_anomaly = (changes & _SEEN_ANOMALY) != 0
         told_due = self._between(max(floor, told_from), limit)
-        self._found(Kind.UNTOLD, told_due & (said != 0) & (~has_anomaly | (said != told)))
+        self._found(Kind.UNTOLD, told_due & owed & (~has_anomaly | (said != told)))
         if every_result:
-            self._found(Kind.UNFOUNDED, due & has_anomaly & (said == 0))
+            self._found(Kind.UNFOUNDED, due & has_anomaly & ~owed)
         return PartitionReport(
             partition=self.partition,
             start=max(floor, self.start),

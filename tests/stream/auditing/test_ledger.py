@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.stream.auditing.findings import Kind, PartitionReport, Place, Report
-from service.stream.auditing.ledger import CHANGES, LETTER, RESULT, Ledger
+from service.stream.auditing.ledger import ANOMALOUS, CHANGES, LETTER, RESULT, Ledger
 
 OPENED, UPDATED = CHANGES.index("opened"), CHANGES.index("updated")
 
@@ -108,6 +108,12 @@ def test_answers_below_the_start_are_counted_and_no_fault() -> None:
         (OPENED, None, {Kind.UNTOLD: [11]}),
         (OPENED, UPDATED, {Kind.UNTOLD: [11]}),
         (0, OPENED, {Kind.UNFOUNDED: [11]}),
+        (0, 0, {Kind.UNFOUNDED: [11]}),
+        (ANOMALOUS, 0, {}),
+        (ANOMALOUS, None, {Kind.UNTOLD: [11]}),
+        (ANOMALOUS, OPENED, {Kind.UNTOLD: [11]}),
+        (OPENED | ANOMALOUS, OPENED, {}),
+        (OPENED | ANOMALOUS, 0, {Kind.UNTOLD: [11]}),
     ],
 )
 def test_results_and_anomalies_speak_of_the_same_changes(
