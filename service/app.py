@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, Protocol
 
 import numpy as np
+from prometheus_client import CollectorRegistry
 
 from service import __version__, logs
 from service.alerting.worker import ChannelWorker
@@ -129,6 +130,11 @@ class Service:
     def url(self) -> str:
         """Where metrics and health are served; empty before `run`."""
         return self._url
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """The metrics themselves, for whoever cannot wait for an answer over HTTP."""
+        return self._metrics.registry
 
     @property
     def points_done(self) -> int:

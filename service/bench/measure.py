@@ -79,7 +79,7 @@ class Run:
             watcher.doing(f"{case}: backlog", count)
             topic = settings.topics.name("data_points")
             point_bytes = produce_backlog(settings.kafka, topic, case, count, start_ms, watcher.done)
-            rounds, result_bytes = self._rounds(given, case, start_ms)
+            rounds, result_bytes = self._rounds(given, case, count, start_ms)
         figures: Figures = {
             "sources": case.sources,
             "values": case.values,
@@ -93,7 +93,7 @@ class Run:
         watcher.case_done(figures)
         return figures
 
-    def _rounds(self, given: Given, case: Case, start_ms: int) -> tuple[list[Figures], float]:
+    def _rounds(self, given: Given, case: Case, backlog: int, start_ms: int) -> tuple[list[Figures], float]:
         """What the rounds measured, and the mean length of a result."""
         settings = given.settings()
         rounds: list[Figures] = []
@@ -103,6 +103,7 @@ class Run:
                 "sources": case.sources,
                 "values": case.values,
                 "points": self._plan.points,
+                "backlog": backlog,
                 "before_ms": start_ms,
             }
             measured: Figures = {}
@@ -142,6 +143,7 @@ class Run:
                 "sources": case.sources,
                 "values": case.values,
                 "points": 0,
+                "backlog": 0,
                 "before_ms": int(time.time() * 1000),
             }
             found = []

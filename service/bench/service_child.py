@@ -12,9 +12,6 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
-
 from service import app as composition
 from service import logs
 from service.bench.cases import WARM_SHARE
@@ -34,6 +31,7 @@ class _Watch:
     def __init__(self, service: composition.Service, asked: Mapping[str, Any], batch: int) -> None:
         self._service = service
         self._points: int = asked["points"]
+        self._backlog: int = asked["backlog"]
         self._batch = batch
         self.failed = False
         self.ended = threading.Event()
@@ -56,10 +54,12 @@ class _Watch:
         answer("ready", url=self._service.url)
 
     def _measure(self) -> None:
-        self._reach(int(WARM_SHARE * self._points))
+        warm = int(WARM_SHARE * self._points)
+        self._reach(warm)
         before = self._counts()
         start = self._next_commit()
-        end = self._reach(self._points)
+        # As many points as asked for, however late this thread came to see that the warm ones were done.
+        end = self._reach(start.points + self._points - warm)
         after = self._counts()
         peak = own_peak_bytes()
         state = self._state()
@@ -73,7 +73,8 @@ class _Watch:
         )
 
     def _reach(self, mark: int) -> Sample:
-        """The sample of the first commit at or after `mark` points."""
+        """The sample of the first commit at or after `mark` points, or of the last one."""
+        mark = min(mark, self._backlog)
         began, first = time.monotonic(), self._service.points_done
         while (done := self._service.points_done) < mark:
             speed = (done - first) / (time.monotonic() - began)
@@ -101,10 +102,9 @@ class _Watch:
             self._pause(_LOOK_S)
 
     def _metrics(self) -> list[Metric]:
-        text = httpx.get(f"{self._service.url}/metrics").text
         return [
             (sample.name, sample.labels, sample.value)
-            for family in text_string_to_metric_families(text)
+            for family in self._service.registry.collect()
             for sample in family.samples
         ]
 

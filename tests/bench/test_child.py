@@ -11,7 +11,7 @@ import pytest
 from service.bench.child import BenchError, Child, Given, own_peak_bytes
 
 NOWHERE = Given(None, ("kafka.bootstrap_servers=127.0.0.1:1", "log.level=error", "http.port=0"))
-SERVICE = {"sources": 1, "values": 1, "points": 0, "before_ms": 0}
+SERVICE = {"sources": 1, "values": 1, "points": 0, "backlog": 0, "before_ms": 0}
 
 
 def test_a_failed_child_is_told_with_its_last_words() -> None:

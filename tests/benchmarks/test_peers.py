@@ -126,7 +126,7 @@ def test_a_peer_that_ends_early_says_what_its_log_said(tmp_path: Path) -> None:
 def test_a_peer_is_measured_between_its_share_and_its_end(tmp_path: Path) -> None:
     seen = iter([Progress(0, 0.0), Progress(60, 0.3), Progress(90, 0.8), Progress(100, 1.0)])
 
-    with started([sys.executable, "-c", "input()"], tmp_path / "log") as peer:
+    with started([sys.executable, "-c", "import signal; signal.pause()"], tmp_path / "log") as peer:
         assert isinstance(peer, Peer)
         assert peer.measure(lambda: next(seen), 0.2).points == 40
 

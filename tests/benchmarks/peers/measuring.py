@@ -110,7 +110,9 @@ class Peer:
 def started(command: Sequence[str], log: Path) -> Iterator[Peer]:
     """The peer as a process of its own, asked to stop at the end and killed if it does not."""
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT
+        )
         try:
             yield Peer(process, log)
         finally:
