@@ -127,48 +127,72 @@ class Incident(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How often points come and may alarm, for `n` points and with each of them.
+
+    `budget` is each point's p0, `gap_ms` its source's mean time from point to point (0 for its first), `seen`
+    how many points of its source there were.
+    """
+
+    budget: Floats
+    gap_ms: Floats
+    seen: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionBatch:
     """What was decided on `n` scored points; `score` is NaN where nothing could be.
 
-    `budget` is each point's p0; `incident_offset` the input offset that opened the incident that the
-    point belongs to, -1 without one; `severity` on a resolving point is the incident's worst.
+    `surprise` is -log10 p; `incident_offset` the input offset that opened the incident that the point
+    belongs to, -1 without one; `severity` on a resolving point is the incident's worst.
     """
 
     score: Floats
-    budget: Floats
+    surprise: Floats
+    pace: Pace
     anomalous: npt.NDArray[np.bool_]
     severity: Bytes
     incident: Bytes
     incident_offset: Ints
 
 
-_NEWEST, _GAP, _GAPS = range(3)  # cadence, per source
+_NEWEST, _GAP, _POINTS = range(3)  # cadence, per source: newest time, mean gap, points so far
 _OPENED_AT, _CALM, _WORST = range(3)  # incident, per source
 _CADENCE_MEMORY = 1000.0
 
 
 @kernel
-def _budget(cadence: Floats, time_ms: int, per_point: float, per_ms: float) -> float:
-    """The budget of this point; learns the source's cadence."""
-    if per_ms == 0.0:
-        return per_point
-    if cadence[_GAPS] > 0.0:
+def _keep_time(cadence: Floats, time_ms: int) -> None:
+    """Learn the time of a source's next point."""
+    if cadence[_POINTS] > 0.0:
         gap = max(float(time_ms) - cadence[_NEWEST], 0.0)
-        if cadence[_GAPS] > 1.0:  # a pause is no change of cadence
+        if cadence[_POINTS] > 1.0:  # a pause is no change of cadence
             gap = min(gap, 4.0 * cadence[_GAP])
-        cadence[_GAP] += (gap - cadence[_GAP]) / min(cadence[_GAPS], _CADENCE_MEMORY)
-    cadence[_GAPS] += 1.0
+        cadence[_GAP] += (gap - cadence[_GAP]) / min(cadence[_POINTS], _CADENCE_MEMORY)
+    cadence[_POINTS] += 1.0
     cadence[_NEWEST] = max(cadence[_NEWEST], float(time_ms))
-    return float(min(max(per_ms * cadence[_GAP], SMALLEST_BUDGET), LARGEST_BUDGET))
 
 
 @kernel
 def _budgets(
-    source: Ints, time_ms: Ints, cadence: Floats, per_point: float, per_ms: float, budget: Floats
+    source: Ints,
+    time_ms: Ints,
+    cadence: Floats,
+    per_point: float,
+    per_ms: float,
+    budget: Floats,
+    gap_ms: Floats,
+    seen: Floats,
 ) -> None:
     cadence = borrowed(cadence)
     for point in range(source.shape[0]):
-        budget[point] = _budget(cadence[source[point]], time_ms[point], per_point, per_ms)
+        own = cadence[source[point]]
+        _keep_time(own, time_ms[point])
+        budget[point] = per_point
+        if per_ms > 0.0:
+            budget[point] = min(max(per_ms * own[_GAP], SMALLEST_BUDGET), LARGEST_BUDGET)
+        gap_ms[point] = own[_GAP]
+        seen[point] = own[_POINTS]
 
 
 # -log2 of a fifth: the exponent from which on a score is 0.
@@ -263,11 +287,13 @@ class Decision:
         self._steps = np.array([severity.medium, severity.high, severity.critical])
         self.table = StateTable({"cadence": Column(np.float64, 3), "incident": Column(np.int64, 3)})
 
-    def budgets(self, source: Ints, time_ms: Ints) -> Floats:
-        """The budget p0 (n,) of each point; learns the sources' cadence."""
-        false_alarms, budget = self._config.false_alarms, np.empty(len(source))
-        _budgets(source, time_ms, self.table["cadence"], false_alarms.per_point, false_alarms.per_ms, budget)
-        return budget
+    def keep_time(self, source: Ints, time_ms: Ints) -> Pace:
+        """Learn the sources' cadence, which a budget per time follows."""
+        false_alarms, n = self._config.false_alarms, len(source)
+        pace = Pace(np.empty(n), np.empty(n), np.empty(n))
+        cadence, per_point, per_ms = self.table["cadence"], false_alarms.per_point, false_alarms.per_ms
+        _budgets(source, time_ms, cadence, per_point, per_ms, pace.budget, pace.gap_ms, pace.seen)
+        return pace
 
     def gates(self, budget: Floats) -> Floats:
         """How rare (n,) a point must be to pass the threshold: at 0.8 as its budget, at 0.9 a tenth of it."""
@@ -279,7 +305,7 @@ class Decision:
         self,
         source: Ints,
         offset: Ints,
-        budget: Floats,
+        pace: Pace,
         surprise: Floats,
         opening: npt.NDArray[np.bool_],
     ) -> DecisionBatch:
@@ -287,7 +313,8 @@ class Decision:
         n, config = len(source), self._config
         batch = DecisionBatch(
             score=np.empty(n),
-            budget=budget,
+            surprise=surprise,
+            pace=pace,
             anomalous=np.empty(n, np.bool_),
             severity=np.empty(n, np.uint8),
             incident=np.empty(n, np.uint8),
@@ -298,7 +325,7 @@ class Decision:
             offset,
             surprise,
             opening,
-            budget,
+            pace.budget,
             self.table["incident"],
             config.threshold,
             self._steps,

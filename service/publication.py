@@ -18,6 +18,7 @@ from service import explanation
 from service.decision import DecisionBatch, Incident, Severity, member_scores
 from service.features.engine import Feature, FeatureBatch
 from service.history.sources import Arrival, Placement
+from service.rarity import Rarity
 from service.wire import encode
 from service.wire.batch import PointBatch, escaped, unescaped
 from service.wire.data_point import Control, Forget
@@ -234,7 +235,7 @@ class Publication:
             decided.anomalous,
             decided.severity,
             decided.incident,
-            member_scores(scored.surprises, decided.budget),
+            member_scores(scored.surprises, decided.pace.budget),
             features.row_start,
             features.rows[:, self._shown],
             told,
@@ -254,7 +255,7 @@ class Publication:
         point, names = batch.points[i], batch.names(i)
         incident = _INCIDENTS[decided.incident[j]]
         rows = features.rows[features.row_start[j] : features.row_start[j + 1]].tolist()
-        expected = explanation.expected_ranges(names, rows, float(decided.budget[j]))
+        expected = explanation.expected_ranges(names, rows, float(decided.pace.budget[j]))
         shares = explanation.contributions(
             names,
             rows,
@@ -263,10 +264,13 @@ class Publication:
             self._weights,
             features.shares[features.row_start[j] : features.row_start[j + 1]].tolist(),
         )
+        rarity = None
         if incident == "resolved":
             told = f"Back to normal: {self._quiet_points} points in a row within the budget."
         else:
-            told = explanation.sentence(names, rows, shares, expected)
+            pace = decided.pace
+            rarity = Rarity.of(float(decided.surprise[j]), float(pace.gap_ms[j]), float(pace.seen[j]))
+            told = f"{explanation.sentence(names, rows, shares, expected)}; {rarity.text}"
         body = encode.anomaly_record(
             f"{self._place_name}-{int(point['offset'])}",
             f"{self._place_name}-{int(decided.incident_offset[j])}" if incident else None,
@@ -278,6 +282,7 @@ class Publication:
             _SEVERITIES[decided.severity[j]],
             zip(names, batch.sent(i), strict=True),
             [(e.value, e.lower, e.typical, e.upper) for e in expected],
+            rarity,
             [(c.value, c.detector, c.share) for c in shares],
             told,
             batch.labels_of(i),

@@ -51,10 +51,12 @@ def decide(
 
 def advance(decision: Decision, source: Ints, time_ms: Ints, offset: Ints, surprise: Floats) -> DecisionBatch:
     """Every point that is an anomaly may open an incident."""
-    budget = decision.budgets(source, time_ms)
+    pace = decision.keep_time(source, time_ms)
     threshold = decision._config.threshold
-    opening = np.array([score_of(s, p0) > threshold for s, p0 in zip(surprise, budget, strict=True)], bool)
-    return decision.advance(source, offset, budget, surprise, opening)
+    opening = np.array(
+        [score_of(s, p0) > threshold for s, p0 in zip(surprise, pace.budget, strict=True)], bool
+    )
+    return decision.advance(source, offset, pace, surprise, opening)
 
 
 # Score and severity
@@ -239,42 +241,49 @@ def test_a_configuration_reads_back_as_it_was_written(text: object) -> None:
 
 def test_budget_per_point_is_the_same_for_all_points() -> None:
     batch = decide(Decision(config(false_alarms=0.02)), [1.0, 2.0, math.nan])
-    assert batch.budget.tolist() == [0.02] * 3
+    assert batch.pace.budget.tolist() == [0.02] * 3
 
 
 @pytest.mark.parametrize("every_s", [1, 60, 3600])
 def test_a_budget_per_day_follows_the_cadence_of_its_source(every_s: int) -> None:
     decision = Decision(config(false_alarms="2 per day"))
     batch = decide(decision, np.zeros(100), every_ms=every_s * 1000)
-    assert batch.budget[1:] == pytest.approx(min(2 * every_s / 86_400, LARGEST_BUDGET))
-    assert batch.budget[0] == SMALLEST_BUDGET
+    assert batch.pace.budget[1:] == pytest.approx(min(2 * every_s / 86_400, LARGEST_BUDGET))
+    assert batch.pace.budget[0] == SMALLEST_BUDGET
 
 
 def test_a_budget_per_day_is_each_sources_own() -> None:
     decision = Decision(config(false_alarms="1 per day"))
     fast = decide(decision, np.zeros(50), source=0, every_ms=1000)
     slow = decide(decision, np.zeros(50), source=1, every_ms=60_000)
-    assert slow.budget[-1] == pytest.approx(60 * fast.budget[-1])
+    assert slow.pace.budget[-1] == pytest.approx(60 * fast.pace.budget[-1])
+
+
+@pytest.mark.parametrize("false_alarms", [0.001, "1 per day"])
+def test_the_pace_of_a_source_is_known_whatever_the_budget(false_alarms: object) -> None:
+    pace = decide(Decision(config(false_alarms=false_alarms)), np.zeros(5), every_ms=3000).pace
+    assert pace.gap_ms.tolist() == [0, 3000, 3000, 3000, 3000]
+    assert pace.seen.tolist() == [1, 2, 3, 4, 5]
 
 
 def test_a_pause_is_no_change_of_cadence() -> None:
     decision = Decision(config(false_alarms="1 per day"))
-    before = decide(decision, np.zeros(1000), every_ms=1000).budget[-1]
+    before = decide(decision, np.zeros(1000), every_ms=1000).pace.budget[-1]
     later = np.arange(20) * 1000 + 30 * DAY_MS
-    after = advance(decision, np.zeros(20, np.int64), later, np.arange(20), np.zeros(20)).budget
+    after = advance(decision, np.zeros(20, np.int64), later, np.arange(20), np.zeros(20)).pace.budget
     assert after == pytest.approx(before, rel=0.01)
 
 
 def test_a_new_cadence_is_learned() -> None:
     decision = Decision(config(false_alarms="1 per day"))
     decide(decision, np.zeros(1000), every_ms=1000)
-    budget = decide(decision, np.zeros(8000), first_offset=2000, every_ms=2000).budget[-1]
+    budget = decide(decision, np.zeros(8000), first_offset=2000, every_ms=2000).pace.budget[-1]
     assert budget == pytest.approx(2 / 86_400, rel=0.01)
 
 
 def test_points_without_a_surprise_count_for_the_cadence() -> None:
     decision = Decision(config(false_alarms="1 per day"))
-    assert decide(decision, np.full(10, math.nan)).budget[-1] == pytest.approx(1 / 86_400)
+    assert decide(decision, np.full(10, math.nan)).pace.budget[-1] == pytest.approx(1 / 86_400)
 
 
 @pytest.mark.parametrize(
@@ -298,9 +307,9 @@ def test_configurations_out_of_bounds_are_refused_by_name(wrong: dict[str, objec
 def test_an_anomaly_that_may_not_open_an_incident_opens_none_but_goes_on_with_one() -> None:
     decision = Decision(config())
     source, offset = np.zeros(3, np.int64), np.arange(3)
-    budget = decision.budgets(source, offset * 1000)
+    pace = decision.keep_time(source, offset * 1000)
     opening = np.array([False, True, False])
-    batch = decision.advance(source, offset, budget, np.full(3, 5.0), opening)
+    batch = decision.advance(source, offset, pace, np.full(3, 5.0), opening)
     assert batch.anomalous.all()
     assert batch.incident.tolist() == [NONE, OPENED, UPDATED]
     assert batch.incident_offset.tolist() == [-1, 1, 1]

@@ -24,12 +24,11 @@ ALLOWED: dict[str, frozenset[str]] = {
     "features": frozenset({"history", "wire"}),
     "detectors": frozenset({"features", "history", "wire"}),
     "decision": frozenset({"detectors", "features", "history", "wire"}),
+    "rarity": frozenset(),
     "explanation": frozenset({"detectors", "features", "history", "wire"}),
-    "publication": frozenset({"decision", "explanation", "detectors", "features", "history", "wire"}),
-    "pipeline": frozenset(
-        {"publication", "decision", "explanation", "detectors", "features", "history", "wire"}
-    ),
 }
+ALLOWED["publication"] = frozenset(ALLOWED)
+ALLOWED["pipeline"] = frozenset(ALLOWED)
 BELOW_PIPELINE = frozenset(ALLOWED) - {"pipeline"}
 ALLOWED["alerting"] = ALLOWED["http"] = frozenset(ALLOWED)
 ALLOWED["stream"] = ALLOWED["alerting"] | {"alerting"}  # alerting says what it needs of Kafka in ports

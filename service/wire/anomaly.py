@@ -26,6 +26,17 @@ class Expected(_Public):
     upper: float | None
 
 
+class OncePer(_Public):
+    """A normal point of the source is as odd as this once in so many points, or seconds at its pace.
+
+    Where fewer `points` were `seen` of the source, that is reckoned, not counted.
+    """
+
+    points: float
+    seconds: float | None
+    seen: int
+
+
 class Contribution(_Public):
     """The share of one value, as one detector sees it, in the anomaly; all shares sum to 1."""
 
@@ -52,6 +63,7 @@ class Anomaly(_Public):
     severity: Severity
     values: dict[str, float | None]
     expected: dict[str, Expected] = Field(default_factory=dict)
+    once_per: OncePer | None = None
     contributions: list[Contribution] = Field(default_factory=list)
     explanation: str
     labels: dict[str, str] = Field(default_factory=dict)

@@ -44,6 +44,7 @@ def anomaly_record(
     severity: str,
     values: Iterable[tuple[str, str]],
     expected: Iterable[tuple[str, float, float, float]],
+    once_per: tuple[float, float | None, int] | None,
     contributions: Iterable[tuple[str, str, float]],
     explanation: str,
     labels: Mapping[str, str] | None,
@@ -52,8 +53,9 @@ def anomaly_record(
     """A record of the anomalies topic.
 
     A point of no incident has neither `incident_id` nor `incident`. `values` are (name, number as sent,
-    nothing if missing); `expected` (value, lower, typical, upper); `contributions` (value, detector, share),
-    the shares adding up to 1.
+    nothing if missing); `expected` (value, lower, typical, upper); `once_per` (points, seconds if known, how
+    many points were seen), nothing for the end of an incident; `contributions` (value, detector, share), the
+    shares adding up to 1.
     """
     incident_text = "null" if incident_id is None else _text(incident_id)
     change = f'"incident":"{incident}"' if incident else '"incident":null'
@@ -63,6 +65,11 @@ def anomaly_record(
         f',"upper":{computed_text(upper)}}}'
         for name, lower, typical, upper in expected
     )
+    rarity = "null"
+    if once_per is not None:
+        points, seconds, seen = once_per
+        span = "null" if seconds is None else computed_text(seconds)
+        rarity = f'{{"points":{computed_text(points)},"seconds":{span},"seen":{seen}}}'
     shares = ",".join(
         f'{{"value":{_text(value)},"detector":"{detector}","share":{computed_text(share)}}}'
         for value, detector, share in contributions
@@ -71,6 +78,7 @@ def anomaly_record(
         f'{{"id":{_text(anomaly_id)},"incidentId":{incident_text},{change},"sourceId":{_text(source_id)}'
         f',"timestamp":"{format_rfc3339(time_ms)}","detectedAt":"{format_rfc3339(detected_at_ms)}"'
         f',"score":{computed_text(score)},"severity":"{severity}","values":{{{shown}}},"expected":{{{ranges}}}'
-        f',"contributions":[{shares}],"explanation":{json.dumps(explanation, ensure_ascii=False)}'
+        f',"oncePer":{rarity},"contributions":[{shares}]'
+        f',"explanation":{json.dumps(explanation, ensure_ascii=False)}'
         f',"labels":{{{_texts(labels or {})}}},"modelVersion":"{model_version}"}}'
     ).encode()

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.wire.anomaly import Anomaly, Contribution, Expected
+from service.wire.anomaly import Anomaly, Contribution, Expected, OncePer
 from service.wire.batch import written
 from service.wire.encode import anomaly_record, instruction_result
 from service.wire.timestamps import MAX_TIME_MS, format_rfc3339, parse_rfc3339
@@ -41,6 +41,7 @@ def test_the_result_of_an_instruction_says_what_was_done(
     st.tuples(computed, computed, computed),
     scores,
     labels,
+    st.none() | st.floats(0, 1e15),
 )
 def test_an_anomaly_record_is_what_its_readers_parse(
     head: tuple[str, str, str | None, str, int, int, float, str, str],
@@ -48,6 +49,7 @@ def test_an_anomaly_record_is_what_its_readers_parse(
     expected: tuple[float, float, float],
     share: float,
     labels: dict[str, str] | None,
+    seconds: float | None,
 ) -> None:
     anomaly_id, incident_id, incident, source_id, time_ms, detected_ms, score, severity, explanation = head
     body = anomaly_record(
@@ -61,6 +63,7 @@ def test_an_anomaly_record_is_what_its_readers_parse(
         severity,
         [(name, written(value)) for name, value in values.items()],
         [(name, *expected) for name in values],
+        (1000.0, seconds, 17) if incident else None,
         [(name, "zscore", share) for name in values],
         explanation,
         labels,
@@ -77,6 +80,9 @@ def test_an_anomaly_record_is_what_its_readers_parse(
     assert anomaly.values == {name: or_none(value) for name, value in values.items()}
     lower, typical, upper = (None if math.isnan(n) or math.isinf(n) else float(f"{n:.6g}") for n in expected)
     assert anomaly.expected == {name: Expected(lower=lower, typical=typical, upper=upper) for name in values}
+    span = None if seconds is None else float(f"{seconds:.6g}")
+    once_per = OncePer(points=1000.0, seconds=span, seen=17) if incident else None
+    assert anomaly.once_per == once_per
     assert anomaly.contributions == [
         Contribution(value=name, detector="zscore", share=float(f"{share:.6g}")) for name in values
     ]
