@@ -27,7 +27,7 @@ from service.http.server import HttpServer, make_app
 from service.metrics import Metrics, total
 from service.pipeline import DetectionConfig, DetectionPipeline
 from service.settings import Settings
-from service.stream import bulk, topics
+from service.stream import bulk, bulk_intake, topics
 from service.stream.alert_topics import build_workers
 from service.stream.clients import make_consumer, make_producer, make_snapshot_producer
 from service.stream.cluster import ClusterState
@@ -68,6 +68,7 @@ def warm(config: DetectionConfig) -> None:
     read_in = read(RecordBatch(bodies, nothing, nothing, times, times), InputLimits())
     pipeline.process_read(read_in)
     bulk.warm()
+    bulk_intake.warm()
 
 
 def longest_stop_s(settings: Settings) -> float:

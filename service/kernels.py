@@ -35,7 +35,8 @@ def _source_digest(root: Path) -> str:
     """
     digest = hashlib.sha256(numba.__version__.encode())
     rooms = ("wire", "history", "features", "detectors")
-    for pattern in ("kernels.py", "decision.py", "stream/bulk.py", *(f"{room}/*.py" for room in rooms)):
+    kernels = ("kernels.py", "decision.py", "stream/bulk.py", "stream/bulk_intake.py")
+    for pattern in (*kernels, *(f"{room}/*.py" for room in rooms)):
         for path in sorted(root.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -144,6 +145,36 @@ def _call_foreign(_: Any, function: Any, first: Any, second: Any, third: Any) ->
 
 
 call_foreign = cast(Callable[[int, int, int, int], int], _call_foreign)
+
+
+@intrinsic
+def _word_at(_: Any, address: Any) -> Any:  # noqa: ARG001 - its type is fixed below
+    """The 64-bit word at an address."""
+
+    def emit(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.load(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), align=8)
+
+    return types.int64(types.int64), emit
+
+
+word_at = cast(Callable[[int], int], _word_at)
+
+
+@intrinsic
+def _copy_from(_: Any, out: Any, at: Any, address: Any, count: Any) -> Any:  # noqa: ARG001 - fixed below
+    """LLVM's memcpy from an address into an array of bytes."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target = context.make_array(signature.args[0])(context, builder, arguments[0])
+        copy: Any = cgutils.raw_memcpy
+        to = builder.gep(target.data, [arguments[1]])
+        copy(builder, to, builder.inttoptr(arguments[2], to.type), arguments[3], 1)
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, types.int64, types.intp), emit
+
+
+copy_from = cast(Callable[..., None], _copy_from)
 
 
 @kernel

@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import confluent_kafka
 import numpy as np
 import numpy.typing as npt
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from service.kernels import call_foreign, kernel
-
-# confluent_kafka's objects begin with librdkafka's handle in these, and the handle's opaque is the object.
-_KNOWN_VERSIONS = frozenset({"2.16.1"})
+from service.stream.librdkafka import address_of, handle_of, library
 
 # librdkafka's rd_kafka_vu_t: a kind and a union of 64 bytes.
 _WORDS = 9
@@ -98,25 +92,20 @@ def warm() -> None:
 
 def available() -> bool:
     """Whether this build of confluent_kafka is known, so that every producer has a bulk one."""
-    return _library() is not None
+    return library() is not None
 
 
 class BulkProducer:
     """The same producer as confluent_kafka's, for many messages at once."""
 
-    def __init__(self, producer: Producer, library: Any, client: int) -> None:
-        self._producer, self._library, self._client = producer, library, client
-        self._function = ctypes.cast(library.rd_kafka_produceva, ctypes.c_void_p).value or 0
+    def __init__(self, producer: Producer) -> None:
+        self._producer, self._client = producer, handle_of(producer)
+        self._function = address_of("rd_kafka_produceva")
 
     @classmethod
     def of(cls, producer: Producer) -> Self | None:
         """None where this build of confluent_kafka is not known."""
-        library = _library()
-        if library is None:
-            return None
-        client = ctypes.c_void_p.from_address(id(producer) + object.__basicsize__).value or 0
-        assert library.rd_kafka_opaque(client) == id(producer), "a known version has it there"
-        return cls(producer, library, client)
+        return cls(producer) if available() else None
 
     def produce(self, bulk: Bulk) -> None:
         """Queue all messages; waits while the queue is full.
@@ -134,16 +123,16 @@ class BulkProducer:
         del held
 
     def _judge(self, error: int) -> None:
-        library = self._library
-        code = library.rd_kafka_error_code(error)
+        ask = library()
+        code = ask.rd_kafka_error_code(error)
         told = KafkaError(
             code,
-            library.rd_kafka_error_string(error).decode(),
-            fatal=bool(library.rd_kafka_error_is_fatal(error)),
-            retriable=bool(library.rd_kafka_error_is_retriable(error)),
-            txn_requires_abort=bool(library.rd_kafka_error_txn_requires_abort(error)),
+            ask.rd_kafka_error_string(error).decode(),
+            fatal=bool(ask.rd_kafka_error_is_fatal(error)),
+            retriable=bool(ask.rd_kafka_error_is_retriable(error)),
+            txn_requires_abort=bool(ask.rd_kafka_error_txn_requires_abort(error)),
         )
-        library.rd_kafka_error_destroy(error)
+        ask.rd_kafka_error_destroy(error)
         if code != KafkaError._QUEUE_FULL:  # noqa: SLF001 - the library's own name for it
             raise KafkaException(told)
         self._producer.poll(0.1)
@@ -167,27 +156,3 @@ def _units(bulk: Bulk) -> tuple[Words, int, list[Any]]:
     for place, (name, value) in enumerate((*before, (OFFSET_HEADER, b""), last), _OWN_UNITS):
         units[place, :4] = _HEADER, address(name.encode()), address(value), len(value)
     return units.reshape(-1), offset_unit, texts
-
-
-@cache
-def _library() -> Any:
-    """confluent_kafka's own librdkafka, already loaded; None if it is not where we know it to be."""
-    if version("confluent-kafka") not in _KNOWN_VERSIONS:
-        return None
-    beside = Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs"
-    found = sorted(beside.glob("librdkafka*.so*"))
-    if len(found) != 1:
-        return None
-    library = ctypes.CDLL(str(found[0]))
-    for name, arguments, result in (
-        ("rd_kafka_opaque", [ctypes.c_void_p], ctypes.c_void_p),
-        ("rd_kafka_error_code", [ctypes.c_void_p], ctypes.c_int),
-        ("rd_kafka_error_string", [ctypes.c_void_p], ctypes.c_char_p),
-        ("rd_kafka_error_is_fatal", [ctypes.c_void_p], ctypes.c_int),
-        ("rd_kafka_error_is_retriable", [ctypes.c_void_p], ctypes.c_int),
-        ("rd_kafka_error_txn_requires_abort", [ctypes.c_void_p], ctypes.c_int),
-        ("rd_kafka_error_destroy", [ctypes.c_void_p], None),
-    ):
-        function = getattr(library, name)
-        function.argtypes, function.restype = arguments, result
-    return library

@@ -8,10 +8,9 @@ it is paused, restored beside the loop, and goes on at the group's offset.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from service.clock import Clock
 from service.errors import AnomalydError
@@ -19,11 +18,12 @@ from service.logs import Logger
 from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
 from service.stream import bulk
+from service.stream.bulk_intake import intake_of
 from service.stream.cluster import ClusterState
 from service.stream.config import StreamConfig
 from service.stream.crash_points import here
+from service.stream.intake import Incoming
 from service.stream.output import Output, Publish, Publisher, Route
-from service.stream.records import by_partition, records_of
 from service.stream.restoring import Request, Restorer
 from service.stream.snapshots.taking import SnapshotTaker
 from service.stream.snapshots.writer import SnapshotWriter
@@ -86,7 +86,7 @@ class StreamRuntime:
         clock: Clock,
         log: Logger,
     ) -> None:
-        self._consumer = consumer
+        self._consumer, self._intake = consumer, intake_of(consumer)
         self._transactions = transactions
         self._restorer, self._snapshots, self._writer = restorer, snapshots, writer
         self._topic = route.data_points
@@ -144,6 +144,7 @@ class StreamRuntime:
         finally:
             self._assigned = False
             self._restorer.close()
+            self._intake.close()
             self._consumer.close()
 
     def turn(self) -> None:
@@ -151,38 +152,39 @@ class StreamRuntime:
         self.still_turning()
         if self._restoring:
             self._take_up()
-        if messages := self._poll():
+        if came := self._poll():
             began = self._clock.monotonic()
-            output = self._process(messages)
+            output = self._process(came)
             if output.offsets:
                 self._cluster.back()
                 self._commit(output)
             self._batch_s = self._clock.monotonic() - began
         self._observe()
 
-    def _poll(self) -> list[Message]:
+    def _poll(self) -> Incoming:
         """The next batch: few records when few come in, many under load.
 
         The first record is waited for. It then waits for others at most as long as the last batch took: that
         halves the number of transactions where records trickle, and costs none of them more than it saves.
         """
-        messages = self._consumer.consume(1, _RESTORING_S if self._restoring else _IDLE_S)
-        if messages and self._config.max_batch_records > 1:
-            wait_s = min(self._config.max_wait, self._batch_s)
-            messages += self._consumer.consume(self._config.max_batch_records - 1, wait_s)
-        return messages
+        first_s = _RESTORING_S if self._restoring else _IDLE_S
+        wait_s = min(self._config.max_wait, self._batch_s)
+        return self._intake.take(self._config.max_batch_records, first_s, wait_s)
 
-    def _process(self, messages: Sequence[Message]) -> Output:
-        if errors := [error for error in map(Message.error, messages) if error is not None]:
-            for error in errors:
-                self._judge(error)
-            messages = [message for message in messages if message.error() is None]
+    def _process(self, came: Incoming) -> Output:
+        """Score what came; while one partition is scored, the client sends the results of those before it."""
         output = Output()
-        for number, records in by_partition(messages).items():
-            partition = self._partitions.get(number)
-            # Otherwise it was revoked while they were on their way, or is restored: they are read again then.
-            if partition is not None:
-                self._score(partition, number, records, output)
+        try:
+            for error in came.errors:
+                self._judge(error)
+            for number in came.partitions:
+                partition = self._partitions.get(number)
+                # Otherwise it was revoked while they were on their way, or is restored: they are read again.
+                if partition is not None:
+                    self._score(partition, number, came, output)
+                    self._transactions.produce_ahead(output.messages, output.bulks)
+        finally:
+            came.release()
         return output
 
     def _judge(self, error: KafkaError) -> None:
@@ -191,12 +193,12 @@ class StreamRuntime:
         elif error.fatal() or not error.retriable():
             raise KafkaException(error)
 
-    def _score(self, partition: _Live, number: int, messages: Sequence[Message], output: Output) -> None:
-        """Decode and score one partition's messages; outputs stand in input order."""
+    def _score(self, partition: _Live, number: int, came: Incoming, output: Output) -> None:
+        """Decode and score one partition's records; outputs stand in input order."""
         seconds, clock = self._metrics.stage_seconds, self._clock
         began = clock.monotonic()
         with seconds.labels("decode").time():
-            records = records_of(messages, partition.next_offset)
+            records = came.records(number, partition.next_offset)
             if not records.values or not self._begins(partition, number, int(records.offset[0])):
                 return
             batch = read(records, self._limits)
@@ -347,6 +349,7 @@ class StreamRuntime:
         # Where to begin only the restore will say: until then nothing is fetched.
         consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in assigned])
         consumer.pause(assigned)
+        self._intake.assigned(self._topic, [tp.partition for tp in assigned])
         for tp in assigned:
             self._restore(tp.partition)
         here("in-assign")

@@ -8,6 +8,7 @@ exception goes up and the process ends, for a supervisor to start it anew from t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -38,6 +39,15 @@ A plain tuple: one is made per record, and a named one takes as long to make as 
 """
 
 
+@dataclass(slots=True)
+class _Begun:
+    """A transaction under way: how much of its batch is produced, and what went wrong."""
+
+    messages: int = 0
+    bulks: int = 0
+    failed: KafkaException | None = None
+
+
 class TransactionAborted(Exception):  # noqa: N818 - the established name of the event
     """The transaction was undone; `moved_on` if because the consumer group did."""
 
@@ -60,6 +70,7 @@ class Transactions:
         self._on_retry = on_retry
         self._producer: Producer | None = None
         self._bulk_producer: BulkProducer | None = None
+        self._begun: _Begun | None = None
 
     def renew(self) -> None:
         """Replace the producer by a new one of the same transactional id.
@@ -68,10 +79,22 @@ class Transactions:
         called at the start and after anything indefinite: a client that has seen its coordinator die was
         observed to wait for ever, past its own timeout, in the next transaction.
         """
-        self._producer = self._bulk_producer = None
+        self._producer = self._bulk_producer = self._begun = None
         self._producer = self._make_producer()
         self._bulk_producer = BulkProducer.of(self._producer)
         self._insist(self._producer.init_transactions)
+
+    def produce_ahead(self, messages: Sequence[OutputMessage], bulks: Sequence[Bulk]) -> None:
+        """Begin the batch's transaction with what there is of it; `run` with all of it does the rest.
+
+        The client sends it meanwhile. That it failed only `run` says.
+        """
+        begun = self._begun or self._begin()
+        if begun.failed is None:
+            try:
+                self._produce(begun, messages, bulks)
+            except KafkaException as error:
+                begun.failed = error
 
     def run(
         self,
@@ -80,20 +103,17 @@ class Transactions:
         bulks: Sequence[Bulk],
         offsets: Sequence[TopicPartition],
     ) -> None:
-        """1. begin 2. produce 3. send offsets 4. commit.
+        """1. begin 2. produce 3. send offsets 4. commit; less what was done ahead.
 
         Raises:
             TransactionAborted: undone; nothing is visible.
             KafkaException: fatal.
         """
-        producer = self._producer
-        assert producer is not None, "renewed before the first run"
-        producer.begin_transaction()
+        producer, begun = self._client(), self._begun or self._begin()
         try:
-            for bulk in bulks:
-                assert self._bulk_producer is not None, "bulks are for whoever takes them"
-                self._bulk_producer.produce(bulk)
-            self._produce(producer, messages)
+            if begun.failed is not None:
+                raise begun.failed
+            self._produce(begun, messages, bulks)
             here("after-produce")
             self._send_offsets(producer, consumer, offsets)
             here("after-send-offsets")
@@ -105,9 +125,29 @@ class Transactions:
                 raise
             self._insist(producer.abort_transaction)
             raise TransactionAborted(error.args[0]) from error
+        finally:
+            self._begun = None
+
+    def _client(self) -> Producer:
+        assert self._producer is not None, "renewed before the first run"
+        return self._producer
+
+    def _begin(self) -> _Begun:
+        self._client().begin_transaction()
+        self._begun = _Begun()
+        return self._begun
+
+    def _produce(self, begun: _Begun, messages: Sequence[OutputMessage], bulks: Sequence[Bulk]) -> None:
+        """What of the batch was not produced yet."""
+        for bulk in bulks[begun.bulks :]:
+            assert self._bulk_producer is not None, "bulks are for whoever takes them"
+            self._bulk_producer.produce(bulk)
+        begun.bulks = len(bulks)
+        self._produce_each(self._client(), messages[begun.messages :])
+        begun.messages = len(messages)
 
     @staticmethod
-    def _produce(producer: Producer, messages: Sequence[OutputMessage]) -> None:
+    def _produce_each(producer: Producer, messages: Sequence[OutputMessage]) -> None:
         produce, poll = producer.produce, producer.poll
         for topic, partition, key, value, headers in messages:
             while True:

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from service.wire.batch import PointBatch
+from service.wire.batch import PointBatch, Text
 from service.wire.cloud_events import Headers, event_headers
 from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import decode
@@ -25,6 +25,18 @@ Ints = npt.NDArray[np.int64]
 _COMMA = 44
 
 
+class Joined(NamedTuple):
+    """Values one after the other behind `PREAMBLE`: value i is `text[stop[i] : stop[i + 1]]`."""
+
+    text: Text
+    stop: Ints
+
+    @classmethod
+    def of(cls, values: Sequence[bytes]) -> Joined:
+        text = np.frombuffer(bytearray().join([PREAMBLE, *values]), np.uint8)
+        return cls(text, np.cumsum([len(PREAMBLE), *map(len, values)]))
+
+
 class RecordBatch(NamedTuple):
     """`n` records of one partition as they came; a null value is a tombstone, a negative time none."""
 
@@ -33,6 +45,8 @@ class RecordBatch(NamedTuple):
     headers: Sequence[Headers | None]
     offset: Ints  # (n,)
     time_ms: Ints  # (n,) Kafka's timestamp
+    joined: Joined | None = None
+    """The values once more, where whoever read them has them so; only if none is null."""
 
 
 Others = dict[int, Control | Forget | InvalidRecord]
@@ -49,9 +63,7 @@ class ReadBatch(NamedTuple):
 def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
     """What the records say; never raises, whatever the bytes."""
     n = len(batch.values)
-    values = _scannable(batch, limits)
-    text = np.frombuffer(bytearray().join([PREAMBLE, *values]), np.uint8)
-    stop = np.cumsum([len(PREAMBLE), *map(len, values)])
+    text, stop = _scannable(batch, limits)
     # A value, and a label, stands behind a comma or is the first of its point.
     most = int(np.count_nonzero(text == _COMMA)) + n
     columns = PointBatch.with_room(text, n, most, most)
@@ -90,18 +102,23 @@ def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
     return ReadBatch(n, columns.trimmed(whole, point), others)
 
 
-def _scannable(batch: RecordBatch, limits: InputLimits) -> Sequence[bytes]:
+def _scannable(batch: RecordBatch, limits: InputLimits) -> Joined:
     """The values, with nothing in place of those that the scanner is not to see."""
-    values = batch.values
-    if None not in values and not any(batch.headers):
-        found = cast(Sequence[bytes], values)
-        if max(map(len, found), default=0) <= limits.max_record_bytes:
-            return found
-    return [
-        value
-        if value is not None
-        and len(value) <= limits.max_record_bytes
-        and not (headers and event_headers(headers))
-        else b""
-        for value, headers in zip(values, batch.headers, strict=True)
-    ]
+    values, joined = batch.values, batch.joined
+    if not any(batch.headers):
+        if joined is not None and int(np.diff(joined.stop).max(initial=0)) <= limits.max_record_bytes:
+            return joined
+        if joined is None and None not in values:
+            found = cast(Sequence[bytes], values)
+            if max(map(len, found), default=0) <= limits.max_record_bytes:
+                return Joined.of(found)
+    return Joined.of(
+        [
+            value
+            if value is not None
+            and len(value) <= limits.max_record_bytes
+            and not (headers and event_headers(headers))
+            else b""
+            for value, headers in zip(values, batch.headers, strict=True)
+        ]
+    )

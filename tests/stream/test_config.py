@@ -37,6 +37,7 @@ def test_what_the_service_sets_for_the_guarantees_is_exactly_what_is_refused() -
     kafka = KafkaConfig()
     free = {"session.timeout.ms", "heartbeat.interval.ms", "statistics.interval.ms"}
     free |= {"transaction.timeout.ms", "compression.type", "message.max.bytes", "delivery.report.only.error"}
+    free |= {"socket.nagle.disable"}
     ours = set(consumer_properties(kafka, "w")) | set(producer_properties(kafka, "w"))
     tuned = {name for name in ours if name.startswith(("fetch.", "queue", "linger", "batch.", "retry."))}
     assert ours - FIXED_PROPERTIES == free | tuned

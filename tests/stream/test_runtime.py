@@ -62,6 +62,9 @@ class PlayedTransactions:
     def __init__(self) -> None:
         self.fault: Exception | None = None
 
+    def produce_ahead(self, *_: object) -> None:
+        """Nothing is sent anywhere."""
+
     def run(self, *_: object) -> None:
         if self.fault is not None:
             raise self.fault
