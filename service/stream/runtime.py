@@ -177,6 +177,7 @@ class StreamRuntime:
         try:
             for error in came.errors:
                 self._judge(error)
+            self._renew_after_losses()
             for number in came.partitions:
                 partition = self._partitions.get(number)
                 # Otherwise it was revoked while they were on their way, or is restored: they are read again.
@@ -247,9 +248,7 @@ class StreamRuntime:
 
     def _try_commit(self, output: Output) -> TransactionAborted | None:
         """`None` once the batch is committed, otherwise why it was undone."""
-        if self._cluster.losses > self._losses_seen:
-            self._losses_seen = self._cluster.losses
-            self._transactions.renew()
+        self._renew_after_losses()
         try:
             self._transactions.run(self._consumer, output.messages, output.bulks, output.offsets)
         except TransactionAborted as aborted:
@@ -258,6 +257,12 @@ class StreamRuntime:
             self._transactions.renew()
             return aborted
         return None
+
+    def _renew_after_losses(self) -> None:
+        """A producer that saw the cluster go away is not trusted with another transaction."""
+        if self._cluster.losses > self._losses_seen:
+            self._losses_seen = self._cluster.losses
+            self._transactions.renew()
 
     def _still_at_start(self, output: Output) -> bool:
         """Whether the group's offsets stand where this batch begins: the same bytes may go out again."""
