@@ -35,7 +35,7 @@ class Intake(Protocol):
     """Where records come from."""
 
     def assigned(self, topic: str, partitions: Collection[int]) -> None:
-        """The consumer was given these partitions; nothing of them was fetched yet."""
+        """The consumer is about to be told to fetch these partitions."""
         ...
 
     def take(self, most: int, first_s: float, wait_s: float) -> Incoming:

@@ -2,7 +2,7 @@
 
 No transaction is ever open across `consume()`; the rebalance callbacks run only inside it, so they never
 meet one. There is one way to a partition's state, whether it is new to us or a transaction was undone:
-it is paused, restored beside the loop, and goes on at the group's offset.
+it is not fetched while it is restored beside the loop, and goes on at the group's offset.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from service.clock import Clock
 from service.errors import AnomalydError
@@ -57,8 +57,6 @@ class _Live:
     next_offset: int
     committed: int
     deciding_s: float = 0.0  # since the last commit
-    begun: bool = False  # its first record came from where it was to go on
-    gap_to: int = -1  # where a first record came from instead
 
     @property
     def is_clean(self) -> bool:
@@ -100,6 +98,7 @@ class StreamRuntime:
         self._log = log
         self._partitions: dict[int, _Live] = {}
         self._restoring: dict[int, Request] = {}
+        self._fetched: set[int] = set()  # what the client was told to fetch, paused or not
         self._assigned = False
         self._losses_seen = 0
         self._batch_s = 0.0  # how long the last batch took, from decoding to commit
@@ -200,7 +199,7 @@ class StreamRuntime:
         began = clock.monotonic()
         with seconds.labels("decode").time():
             records = came.records(number, partition.next_offset)
-            if not records.values or not self._begins(partition, number, int(records.offset[0])):
+            if not records.values:
                 return
             batch = read(records, self._limits)
         partition.next_offset = int(records.offset[-1]) + 1
@@ -214,21 +213,6 @@ class StreamRuntime:
             model = pipeline.lineage.encode()
             self._publisher.add(output, number, records, batch.others, outcomes, model)
         output.offsets.append(TopicPartition(self._topic, number, partition.next_offset))
-
-    def _begins(self, partition: _Live, number: int, first: int) -> bool:
-        """Whether the partition's first records are those that it was to go on with.
-
-        A seek was seen to be overtaken by the client's own search for the log's end, and then records were
-        skipped in silence. So where the first record lies further on, it is sought once more: if it is the
-        same again, then the log has none before it (markers, compaction).
-        """
-        if partition.begun or first == partition.next_offset or first == partition.gap_to:
-            partition.begun = True
-            return True
-        partition.gap_to = first
-        self._log.info("seeking again", partition=number, offset=partition.next_offset, came=first)
-        self._consumer.seek(TopicPartition(self._topic, number, partition.next_offset))
-        return False
 
     # Committing.
 
@@ -300,14 +284,28 @@ class StreamRuntime:
                 continue  # it left, or left and came back, meanwhile
             at = TopicPartition(self._topic, number, restored.offset)
             try:
-                self._consumer.seek(at)
-                self._consumer.resume([at])
+                self._fetch(at)
             except KafkaException as error:
                 self._log.warning("partition is gone", partition=number, error=str(error))
                 continue
             del self._restoring[number]
             self._partitions[number] = _Live(restored.pipeline, restored.offset, restored.offset)
             self._snapshots.begin(restored.about, restored.offset)
+
+    def _fetch(self, at: TopicPartition) -> None:
+        """Have the client fetch from this offset on.
+
+        It never hears of a partition before its offset is known. Assigned at the log's end, paused and then
+        sought, its question for the end could still be on its way: half a second after the answer librdkafka
+        (2.16) asked once more, went to the end and skipped records in silence.
+        """
+        if at.partition in self._fetched:
+            self._consumer.seek(at)
+            self._consumer.resume([at])
+        else:
+            self._intake.assigned(self._topic, [at.partition])
+            self._consumer.incremental_assign([at])
+            self._fetched.add(at.partition)
 
     # Observing.
 
@@ -351,10 +349,7 @@ class StreamRuntime:
     # Rebalances; called by the client from inside `consume()` and `close()`.
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        # Where to begin only the restore will say: until then nothing is fetched.
-        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in assigned])
-        consumer.pause(assigned)
-        self._intake.assigned(self._topic, [tp.partition for tp in assigned])
+        consumer.incremental_assign([])  # taken; what is fetched of them, and from where, `_fetch` says
         for tp in assigned:
             self._restore(tp.partition)
         here("in-assign")
@@ -362,20 +357,24 @@ class StreamRuntime:
         self._cluster.back()
         self._log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
 
-    def _on_revoke(self, _: Consumer, revoked: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         live = [tp.partition for tp in revoked if tp.partition in self._partitions]
         for number in live:
             self._take_snapshot(number)
         self._writer.wait(_ON_REVOKE_S)
-        for tp in revoked:
-            self._drop(tp.partition)
+        self._leave(consumer, revoked)
         self._log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
 
-    def _on_lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
+    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
         self._assigned = False  # not ready before the group gives out partitions again
-        for tp in lost:
-            self._drop(tp.partition)
+        self._leave(consumer, lost)
         self._log.warning("partitions lost", partitions=sorted(tp.partition for tp in lost))
+
+    def _leave(self, consumer: Consumer, leaving: list[TopicPartition]) -> None:
+        consumer.incremental_unassign([tp for tp in leaving if tp.partition in self._fetched])
+        for tp in leaving:
+            self._fetched.discard(tp.partition)
+            self._drop(tp.partition)
 
     def _drop(self, number: int) -> None:
         """Nothing of the partition is ours any more."""

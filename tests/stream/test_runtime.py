@@ -21,6 +21,7 @@ from service.stream.runtime import Stopped, StreamRuntime
 from service.stream.snapshots.config import SnapshotsConfig
 from service.stream.snapshots.form import About, Subject
 from service.stream.snapshots.taking import SnapshotTaker
+from service.stream.transaction import TransactionAborted
 from service.wire.limits import InputLimits
 
 HERE = [TopicPartition("points", 0)]
@@ -38,7 +39,7 @@ class PlayedConsumer:
     def __init__(self) -> None:
         self.coming: list[Message] = []
         self.before_giving: Callable[[], None] = lambda: None
-        self.told: list[str] = []
+        self.told: list[tuple[str, list[tuple[int, int]]]] = []
 
     def consume(self, _most: int, _timeout_s: float) -> list[Message]:
         self.before_giving()
@@ -53,7 +54,11 @@ class PlayedConsumer:
         return 0, 100
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: self.told.append(name)
+        def tell(what: TopicPartition | list[TopicPartition]) -> None:
+            partitions = what if isinstance(what, list) else [what]
+            self.told.append((name, [(tp.partition, tp.offset) for tp in partitions]))
+
+        return tell
 
 
 class PlayedTransactions:
@@ -68,6 +73,9 @@ class PlayedTransactions:
     def run(self, *_: object) -> None:
         if self.fault is not None:
             raise self.fault
+
+    def renew(self) -> None:
+        """Nothing is left open."""
 
 
 class ReadyRestorer:
@@ -156,10 +164,10 @@ def test_a_fatal_error_ends_the_loop_though_its_partitions_left_in_the_same_poll
 def test_an_assigned_partition_stands_still_until_it_is_restored_and_goes_on_where_the_group_stands() -> None:
     played = Played()
     played.assign()
-    assert played.consumer.told == ["incremental_assign", "pause"]
+    assert played.consumer.told == [("incremental_assign", [])]
     assert not played.runtime.ready
     played.turn()
-    assert played.consumer.told[2:] == ["seek", "resume"]
+    assert played.consumer.told[1:] == [("incremental_assign", [(0, 0)])]
     assert played.runtime.ready
 
 
@@ -192,7 +200,7 @@ def test_a_partition_that_left_while_it_was_restored_is_not_taken_up() -> None:
     played.revoke()
     assert request.cancelled
     played.runtime.turn()
-    assert "seek" not in played.consumer.told
+    assert played.consumer.told == [("incremental_assign", []), ("incremental_unassign", [])]
 
 
 def test_a_snapshot_comes_with_time_and_only_if_something_came() -> None:
@@ -206,20 +214,23 @@ def test_a_snapshot_comes_with_time_and_only_if_something_came() -> None:
     assert [about.offset for about in played.writer.written] == [1]
 
 
-def test_a_first_record_further_on_is_sought_once_more_so_that_none_is_skipped() -> None:
+def test_a_partition_whose_batch_was_undone_goes_back_to_where_the_group_stands() -> None:
     played = Played()
     played.assign()
-    played.turn(7, 8)  # the seek was lost
-    assert played.consumer.told[2:] == ["seek", "resume", "seek"]
     played.turn(0, 1)
-    played.revoke()
-    assert [about.offset for about in played.writer.written] == [2]
+    played.transactions.fault = TransactionAborted(KafkaError(KafkaError.ILLEGAL_GENERATION))
+    played.turn(2)
+    assert [name for name, _ in played.consumer.told[2:]] == ["pause"]
+    played.turn()
+    assert played.consumer.told[3:] == [("seek", [(0, 0)]), ("resume", [(0, 0)])]
 
 
-def test_a_gap_that_is_there_again_is_the_logs_own() -> None:
+def test_a_partition_that_left_and_came_back_is_fetched_anew() -> None:
     played = Played()
     played.assign()
-    played.turn(7)
-    played.turn(7, 9)
-    played.revoke()
-    assert [about.offset for about in played.writer.written] == [10]
+    played.turn(0)
+    played.lose()
+    assert played.consumer.told[2:] == [("incremental_unassign", [(0, -1001)])]
+    played.assign()
+    played.turn()
+    assert played.consumer.told[3:] == [("incremental_assign", []), ("incremental_assign", [(0, 0)])]
