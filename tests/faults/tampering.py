@@ -12,7 +12,7 @@ from typing import cast
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from service.history.frozen import Manifest
+from service.history.frozen import BrokenError, Manifest
 from service.stream.config import KafkaConfig
 from service.stream.reading import read_all, spans_of
 from service.stream.snapshots.form import About, is_manifest
@@ -54,12 +54,15 @@ def logs_of(kafka: KafkaConfig, topic: str) -> dict[int, Log]:
 
 
 def generations_of(log: Log, partition: int) -> list[Generation]:
-    """The snapshots of the partition, the newest first."""
+    """The snapshots of the partition, the newest first; not those whose manifest is damaged already."""
     found = []
     for at, record in enumerate(log):
         if not is_manifest(record.key, partition):
             continue
-        about = About.of(Manifest.parse(record.value))
+        try:
+            about = About.of(Manifest.parse(record.value))
+        except BrokenError:
+            continue
         chunks = [n for n in range(about.chunks_from, at) if _slot(log[n].key) == _slot(record.key)]
         found.append(Generation(about, (*chunks, at)))
     return found[::-1]

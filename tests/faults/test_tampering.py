@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -33,6 +34,12 @@ def test_generations_are_the_newest_first_with_all_their_records(log: Log) -> No
     assert [each.about.offset for each in generations] == [20, 10, 0]
     assert sorted(at for each in generations for at in each.at) == list(range(len(log)))
     assert generations_of(log, 1) == []
+
+
+def test_a_snapshot_whose_manifest_is_damaged_counts_no_more(log: Log) -> None:
+    newest, *others = generations_of(log, 0)
+    log[newest.at[-1]] = replace(log[newest.at[-1]], value=b"")
+    assert generations_of(log, 0) == others
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -75,12 +75,12 @@ def restore_corrupted(bed: Bed, times: int) -> None:
 def _start_with_corrupted(bed: Bed) -> None:
     """The same with a process: a few times some, then all."""
     post = bed.under_load()
-    for _ in range(2):  # snapshots of every partition
-        bed.stop(post)
-        post.start()
-        bed.wait_for_results()
     kafka, topic = bed.settings.kafka, bed.settings.topics.name("snapshots")
     for _ in range(_ROUNDS):
+        for _ in range(2):  # snapshots of every partition
+            bed.stop(post)
+            post.start()
+            bed.wait_for_results()
         post.kill_for_good()
         logs = logs_of(kafka, topic)
         for number, log in logs.items():
