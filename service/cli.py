@@ -24,6 +24,7 @@ _COMMANDS = {
     "broker": "broker",
     "feed": "feed",
     "score": "score",
+    "explain": "explain",
     "train": "train",
     "check-config": "check_config",
     "topics": "topics",

@@ -295,6 +295,11 @@ class Decision:
         _budgets(source, time_ms, cadence, per_point, per_ms, pace.budget, pace.gap_ms, pace.seen)
         return pace
 
+    def open_since(self, slot: int) -> int | None:
+        """The input offset that opened the incident that a source has open; a negative slot has none."""
+        opened_at = int(self.table["incident"][slot, _OPENED_AT]) if slot >= 0 else 0
+        return opened_at - 1 if opened_at else None
+
     def gates(self, budget: Floats) -> Floats:
         """How rare (n,) a point must be to pass the threshold: at 0.8 as its budget, at 0.9 a tenth of it."""
         times = ((1.0 - self._config.threshold) / (1.0 - AT_BUDGET)) ** math.log2(10.0)

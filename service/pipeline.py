@@ -23,6 +23,7 @@ from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.features.engine import Feature, FeatureConfig, FeatureEngine
 from service.history.sources import Placement, Sources
 from service.history.table import Array
+from service.insight import Insight
 from service.publication import Obeyed, Outcome, Outcomes, Publication, ScoredPoints
 from service.wire.batch import PointBatch
 from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
@@ -233,6 +234,41 @@ class DetectionPipeline:
             known = self.sources.forget(content.source_id)
             return Obeyed(record, content, "forgotten", None if known else "unknown_source")
         return Obeyed(record, content, "rejected", "unsupported_control")
+
+    def examine(self, read: ReadBatch) -> Insight:
+        """Score and learn a single point, and tell everything that its decision rested on.
+
+        Raises:
+            ValueError: it is no point.
+        """
+        if len(read.points.points) != 1 or read.records != 1:
+            raise ValueError("not one data point")
+        try:
+            slot, _ = self.sources.rows_of(read.points.source_id(0))
+        except KeyError:
+            slot = -1
+        rows, open_since = self._calibration.rows(slot), self._decision.open_since(slot)
+        (scored,) = self.advance(read.points)
+        outcome = self.publication.of(read, [scored]).of(0)
+        reference, budget = self.ensemble.combine(scored.surprises), scored.decided.pace.budget
+        judgement = None
+        if len(reference) and not np.isnan(reference[0]):
+            gate = float(self._decision.gates(budget)[0])
+            evidence = float(scored.features.evidence[0])
+            judgement = self._calibration.judge(rows, float(reference[0]), evidence, gate)
+        members = tuple(
+            (d.name, w) for d, w in zip(self.ensemble.detectors, self.ensemble.weights, strict=True)
+        )
+        return Insight(
+            outcome,
+            scored,
+            judgement,
+            open_since,
+            self.publication,
+            members,
+            self.config.threshold,
+            self.lineage,
+        )
 
     def advance(self, batch: PointBatch) -> Iterator[ScoredPoints]:
         """Score and learn the points of a batch, in few stretches."""

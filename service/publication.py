@@ -153,6 +153,16 @@ class ScoredPoints:
     decided: DecisionBatch
 
 
+class Why(NamedTuple):
+    """What a person is told of a point: by value, by value and detector, how rare, and in a sentence."""
+
+    names: Sequence[str]
+    expected: list[explanation.Expected]
+    contributions: list[explanation.Contribution]
+    rarity: Rarity
+    sentence: str
+
+
 class Obeyed(NamedTuple):
     """A record that is no point, and what was done about it."""
 
@@ -248,14 +258,13 @@ class Publication:
         outcomes.incident[scored_records] = decided.incident
         outcomes.anomalous[scored_records] = decided.anomalous
 
-    def _anomaly(self, scored: ScoredPoints, j: int) -> tuple[str, bytes]:
-        """The explanation of fresh point j of a stretch, and its record for the anomalies topic."""
+    def why(self, scored: ScoredPoints, j: int) -> Why:
+        """What explains fresh point j of a stretch, which has a score."""
         batch, i = scored.batch, int(scored.placed.fresh[j])
-        decided, features = scored.decided, scored.features
-        point, names = batch.points[i], batch.names(i)
-        incident = _INCIDENTS[decided.incident[j]]
+        decided, features, pace = scored.decided, scored.features, scored.decided.pace
+        names = batch.names(i)
         rows = features.rows[features.row_start[j] : features.row_start[j + 1]].tolist()
-        expected = explanation.expected_ranges(names, rows, float(decided.pace.budget[j]))
+        expected = explanation.expected_ranges(names, rows, float(pace.budget[j]))
         shares = explanation.contributions(
             names,
             rows,
@@ -264,13 +273,17 @@ class Publication:
             self._weights,
             features.shares[features.row_start[j] : features.row_start[j + 1]].tolist(),
         )
-        rarity = None
+        rarity = Rarity.of(float(decided.surprise[j]), float(pace.gap_ms[j]), float(pace.seen[j]))
+        told = f"{explanation.sentence(names, rows, shares, expected)}; {rarity.text}"
+        return Why(names, expected, shares, rarity, told)
+
+    def _anomaly(self, scored: ScoredPoints, j: int) -> tuple[str, bytes]:
+        """The explanation of fresh point j of a stretch, and its record for the anomalies topic."""
+        batch, i, decided = scored.batch, int(scored.placed.fresh[j]), scored.decided
+        point, incident = batch.points[i], _INCIDENTS[decided.incident[j]]
+        names, expected, shares, rarity, told = self.why(scored, j)
         if incident == "resolved":
             told = f"Back to normal: {self._quiet_points} points in a row within the budget."
-        else:
-            pace = decided.pace
-            rarity = Rarity.of(float(decided.surprise[j]), float(pace.gap_ms[j]), float(pace.seen[j]))
-            told = f"{explanation.sentence(names, rows, shares, expected)}; {rarity.text}"
         body = encode.anomaly_record(
             f"{self._place_name}-{int(point['offset'])}",
             f"{self._place_name}-{int(decided.incident_offset[j])}" if incident else None,
@@ -282,7 +295,7 @@ class Publication:
             _SEVERITIES[decided.severity[j]],
             zip(names, batch.sent(i), strict=True),
             [(e.value, e.lower, e.typical, e.upper) for e in expected],
-            rarity,
+            rarity if incident != "resolved" else None,
             [(c.value, c.detector, c.share) for c in shares],
             told,
             batch.labels_of(i),

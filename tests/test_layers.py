@@ -28,8 +28,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "explanation": frozenset({"detectors", "features", "history", "wire"}),
 }
 ALLOWED["publication"] = frozenset(ALLOWED)
+ALLOWED["insight"] = frozenset(ALLOWED)
 ALLOWED["pipeline"] = frozenset(ALLOWED)
-BELOW_PIPELINE = frozenset(ALLOWED) - {"pipeline"}
+ALLOWED["examination"] = frozenset(ALLOWED)
+BELOW_PIPELINE = frozenset(ALLOWED) - {"pipeline", "examination"}
 ALLOWED["alerting"] = ALLOWED["http"] = frozenset(ALLOWED)
 ALLOWED["stream"] = ALLOWED["alerting"] | {"alerting"}  # alerting says what it needs of Kafka in ports
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -296,9 +298,24 @@ def oddness_of(reference: float) -> float:
 
 
 @kernel
+def _own_surprise(bins: Bins, row: Floats, prior: Bins, oddness: float) -> float:
+    """-log10 of how rare such an oddness is in the source's own past, as its controller has it."""
+    if row[sketch.WEIGHT] == 0.0:
+        _start(bins, row, prior)
+    sketch.refit_if_due(bins, row)
+    return _floored(row[sketch.SEEN], _levelled(row, sketch.surprise(bins, row, oddness)))
+
+
+@kernel
+def trust_of(seen: float) -> float:
+    """How much a source's own estimate weighs, 0 to 1, after so many points."""
+    return seen / (seen + _TRUST_POINTS)
+
+
+@kernel
 def _shrunk(own: float, reference: float, seen: float) -> float:
     """The source's own estimate, and what is usual elsewhere where it has seen too little to tell."""
-    trust = seen / (seen + _TRUST_POINTS)
+    trust = trust_of(seen)
     return trust * own + (1.0 - trust) * reference
 
 
@@ -357,11 +374,8 @@ def _advance(
             level = -math.log10(last)
         slot = source[point]
         counts, row, alarms = bins[slot], numbers[slot], policies[slot]
-        if row[sketch.WEIGHT] == 0.0:
-            _start(counts, row, prior)
-        sketch.refit_if_due(counts, row)
         value = oddness_of(elsewhere)
-        own = _floored(row[sketch.SEEN], _levelled(row, sketch.surprise(counts, row, value)))
+        own = _own_surprise(counts, row, prior, value)
         surprise = _shrunk(own, elsewhere, alarms[policy.POINTS])
         has_evidence = not math.isnan(evidence[point])
         opening[point] = policy.opens(alarms, evidence[point], surprise, has_evidence, level, last)
@@ -372,12 +386,68 @@ def _advance(
         _learn(counts, row, pending[slot], value)
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How one point was judged: its surprises (-log10 p), and what it lacked to open an incident.
+
+    `own` is by the source's past, `reference` by what is usual elsewhere; `trust` is the weight of the first.
+    The gate looks at `value`, which is the evidence if `by_evidence`, else the surprise that they give
+    together; it opens from `threshold` on, which would be `unloaded` without the `load` of recent openings,
+    and not while `rest` more points are to pass.
+    """
+
+    reference: float
+    own: float
+    trust: float
+    points: int
+    by_evidence: bool
+    value: float
+    threshold: float
+    unloaded: float
+    load: float
+    rest: int
+
+
+class _Rows(NamedTuple):
+    """Copies of a source's rows."""
+
+    bins: Bins
+    numbers: Floats
+    policy: Floats
+
+
 class BudgetCalibration:
     """Per source: which points are odder than the budget allows, and where incidents open."""
 
     def __init__(self) -> None:
         self.table = StateTable(BUDGET_COLUMNS)
         self._prior = sketch.prior_bins(_PRIOR_DECADES_PER_UNIT, _PRIOR_POINTS, _BINS)
+
+    def rows(self, slot: int) -> _Rows:
+        """What is known of a source, to `judge` its next point by; a negative slot is a new source's."""
+        columns = (self.table[name] for name in _Rows._fields)
+        return _Rows(*(c[slot].copy() if slot >= 0 else np.zeros_like(c[0]) for c in columns))
+
+    def judge(self, rows: _Rows, reference: float, evidence: float, gate: float) -> Judgement:
+        """How `advance` judges a point of a source of which that is known; uses up the rows."""
+        points, by_evidence, level = rows.policy[policy.POINTS], not math.isnan(evidence), -math.log10(gate)
+        own = _own_surprise(rows.bins, rows.numbers, self._prior, oddness_of(reference))
+        policy.pass_time(rows.policy, gate)
+        threshold = policy.threshold_of(rows.policy, by_evidence, level)
+        load, rest = float(rows.policy[policy.LOAD]), int(rows.policy[policy.REST])
+        rows.policy[policy.LOAD] = 0.0
+        return Judgement(
+            reference=reference,
+            own=own,
+            trust=trust_of(points),
+            points=int(points),
+            by_evidence=by_evidence,
+            value=evidence if by_evidence else _shrunk(own, reference, points),
+            threshold=threshold,
+            unloaded=policy.threshold_of(rows.policy, by_evidence, level),
+            load=load,
+            rest=rest,
+        )
 
     def advance(
         self, source: npt.NDArray[np.int64], reference: Floats, evidence: Floats, budget: Floats

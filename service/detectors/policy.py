@@ -15,10 +15,10 @@ from service.kernels import kernel
 Floats = npt.NDArray[np.float64]
 
 # Columns of a source's row: points so far, points of rest left, load, the controller's place.
-POINTS, _REST, _LOAD, _PLACE = range(4)
+POINTS, REST, LOAD, _PLACE = range(4)
 NUMBERS = 4
 
-_REST_POINTS = 110.0
+REST_POINTS = 110.0
 _LOAD_RISE = 0.12
 _LOAD_BUDGETS = 4.0
 _STEP = 0.1
@@ -32,6 +32,29 @@ _SURPRISE_START, _SURPRISE_SLOPE = 2.8, 1.0
 
 
 @kernel
+def pass_time(row: Floats, budget: float) -> float:
+    """Let the load fade, the threshold sink and the rest go by, by one point.
+
+    Returns how far the controller trusts the rate of openings so far, 0 to 1.
+    """
+    known = min(1.0, row[POINTS] * budget / _KNOWN_BUDGETS)
+    row[LOAD] -= row[LOAD] * budget / _LOAD_BUDGETS
+    row[_PLACE] = min(max(row[_PLACE] - known * _STEP * _SLACK * budget, -_BELOW), _ABOVE)
+    row[POINTS] += 1.0
+    row[REST] = max(row[REST] - 1.0, 0.0)
+    return float(known)
+
+
+@kernel
+def threshold_of(row: Floats, has_evidence: bool, level: float) -> float:
+    """What the evidence, or without any the surprise, must reach for an incident to open."""
+    start, slope = _SURPRISE_START, _SURPRISE_SLOPE
+    if has_evidence:
+        start, slope = _EVIDENCE_START, _EVIDENCE_SLOPE
+    return float((start + slope * (level - 3.0) + row[_PLACE]) * (1.0 + _LOAD_RISE * row[LOAD]))
+
+
+@kernel
 def opens(
     row: Floats, evidence: float, surprise: float, has_evidence: bool, level: float, budget: float
 ) -> bool:
@@ -39,18 +62,11 @@ def opens(
 
     Judged by the evidence of the signs of change where there is any, otherwise by the point's surprise.
     """
-    start, slope, value = _SURPRISE_START, _SURPRISE_SLOPE, surprise
-    if has_evidence:
-        start, slope, value = _EVIDENCE_START, _EVIDENCE_SLOPE, evidence
-    known = min(1.0, row[POINTS] * budget / _KNOWN_BUDGETS)
-    row[_LOAD] -= row[_LOAD] * budget / _LOAD_BUDGETS
-    row[_PLACE] = min(max(row[_PLACE] - known * _STEP * _SLACK * budget, -_BELOW), _ABOVE)
-    threshold = (start + slope * (level - 3.0) + row[_PLACE]) * (1.0 + _LOAD_RISE * row[_LOAD])
-    row[POINTS] += 1.0
-    row[_REST] = max(row[_REST] - 1.0, 0.0)
-    if value < threshold or row[_REST] > 0.0:
+    known = pass_time(row, budget)
+    value = evidence if has_evidence else surprise
+    if value < threshold_of(row, has_evidence, level) or row[REST] > 0.0:
         return False
-    row[_REST] = _REST_POINTS
-    row[_LOAD] += 1.0
+    row[REST] = REST_POINTS
+    row[LOAD] += 1.0
     row[_PLACE] += known * _STEP
     return True
