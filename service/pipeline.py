@@ -22,7 +22,7 @@ from service.detectors.model import Model
 from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.features.engine import Feature, FeatureConfig, FeatureEngine
 from service.history.sources import Placement, Sources
-from service.history.table import Array
+from service.history.table import Array, StateTable
 from service.insight import Insight
 from service.publication import Obeyed, Outcome, Outcomes, Publication, ScoredPoints
 from service.wire.batch import PointBatch
@@ -111,12 +111,12 @@ class DetectionPipeline:
         long_memory = self._features.long_memory
         source_tables = (self._calibration.table, self._decision.table, long_memory.source_table)
         series_tables = (self._features.table, long_memory.table)
-        self._tables = (*source_tables, *series_tables)
         self.sources = Sources(
             self.config.max_sources,
             self.config.max_values_per_source,
             source_tables=source_tables,
             series_tables=series_tables,
+            others=long_memory.kinds,
         )
         self.publication = Publication(
             place_name=f"{topic}-{partition}",
@@ -138,27 +138,35 @@ class DetectionPipeline:
     @property
     def state_bytes(self) -> int:
         """Memory of the per-source state."""
-        return sum(table.nbytes for table in self._tables) + self.sources.nbytes
+        return sum(table.nbytes for table, _ in self._saved().values()) + self.sources.nbytes
 
     def bytes_per_source(self, values: int) -> int:
         """State of one source of so many values, without the room that tables keep for growth."""
-        *per_source, window, long_memory = (table.row_bytes for table in self._tables)
-        return sum(per_source) + values * (window + long_memory)
+        return self.sources.bytes_of(values)
 
     def state(self) -> dict[str, Array]:
         """Everything that a later result depends on, as copies: see `restore`."""
-        slots, series = self.sources.slots, self.sources.series
         parts = {
             "sources": self.sources.state(),
-            "calibration": self._calibration.table.arrays(slots),
-            "decision": self._decision.table.arrays(slots),
-            "features": self._features.table.arrays(series),
-            "joined": self._features.long_memory.source_table.arrays(slots),
-            "long_memory": self._features.long_memory.table.arrays(series),
+            **{name: table.arrays(rows) for name, (table, rows) in self._saved().items()},
             "ensemble": self.ensemble.state(),
             "counts": {"judged": np.array([self.judged]), "promised": np.array([self.promised])},
         }
         return {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def _saved(self) -> dict[str, tuple[StateTable, int]]:
+        """Every table with how many of its rows were ever in use."""
+        sources, long_memory = self.sources, self._features.long_memory
+        return {
+            "calibration": (self._calibration.table, sources.slots),
+            "decision": (self._decision.table, sources.slots),
+            "joined": (long_memory.source_table, sources.slots),
+            "features": (self._features.table, sources.series),
+            "long_memory": (long_memory.table, sources.series),
+            "past": (long_memory.past, sources.used(1)),
+            "signs": (long_memory.signs, sources.used(2)),
+            "relations": (long_memory.relations, sources.used(3)),
+        }
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Take up what `state` of a pipeline of the same `model_version` gave: later results are its bytes.
@@ -172,11 +180,8 @@ class DetectionPipeline:
             return {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
 
         self.sources.restore(part("sources"))
-        self._calibration.table.restore(part("calibration"))
-        self._decision.table.restore(part("decision"))
-        self._features.table.restore(part("features"))
-        self._features.long_memory.source_table.restore(part("joined"))
-        self._features.long_memory.table.restore(part("long_memory"))
+        for name, (table, _) in self._saved().items():
+            table.restore(part(name))
         self.ensemble.restore(part("ensemble"))
         counts = part("counts")
         self.judged, self.promised = int(counts["judged"][0]), float(counts["promised"][0])
@@ -244,7 +249,7 @@ class DetectionPipeline:
         if len(read.points.points) != 1 or read.records != 1:
             raise ValueError("not one data point")
         try:
-            slot, _ = self.sources.rows_of(read.points.source_id(0))
+            slot = self.sources.slot_of(read.points.source_id(0))
         except KeyError:
             slot = -1
         rows, open_since = self._calibration.rows(slot), self._decision.open_since(slot)

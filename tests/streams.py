@@ -65,6 +65,7 @@ class Features:
             100,
             source_tables=[long_memory.source_table],
             series_tables=[self.engine.table, long_memory.table],
+            others=long_memory.kinds,
         )
 
     def of(self, points: Sequence[DataPoint]) -> FeatureBatch:

@@ -114,13 +114,10 @@ def whole(name: str) -> tuple[list[Outcome], DetectionPipeline]:
 
 
 def assert_same_state(one: DetectionPipeline, other: DetectionPipeline) -> None:
-    assert (one.sources.slots, one.sources.series) == (other.sources.slots, other.sources.series)
-    rows = (one.sources.slots,) * 3 + (one.sources.series,) * 2
-    for mine, theirs, n in zip(one._tables, other._tables, rows, strict=True):
-        for column, array in mine.arrays(n).items():
-            np.testing.assert_array_equal(theirs.arrays(n)[column], array)
-    for array_name, array in one.ensemble.state().items():
-        np.testing.assert_array_equal(other.ensemble.state()[array_name], array)
+    states = one.state(), other.state()
+    assert states[0].keys() == states[1].keys()
+    for part, array in states[0].items():
+        np.testing.assert_array_equal(states[1][part], array, part)
 
 
 def result(outcome: Outcome) -> dict[str, Any]:

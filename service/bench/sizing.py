@@ -51,7 +51,7 @@ MEASURED = Measured(
     cpu_us_per_value=1.1,
     worker_cores=1.0,
     process_bytes=480e6,
-    directory_bytes_per_source=160.0,
+    directory_bytes_per_source=168.0,
     tables_slack=1.05,
     compressed_share=0.25,
 )

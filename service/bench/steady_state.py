@@ -45,19 +45,15 @@ def prefill(
             time_ms = before_ms + step * STEP_MS
             bodies += [_body(source, time_ms, names, row) for source, row in zip(alive, rows, strict=True)]
         pipeline.score(_read(bodies, before_ms))
-    found = [pipeline.sources.rows_of(source) for source in alive]
     slot = np.full(TEMPLATES, -1, np.int64)
-    slot[kinds] = [rows[0] for rows in found]
-    series = np.zeros((TEMPLATES, len(names)), np.int64)
-    series[kinds] = [rows[1] for rows in found]
+    slot[kinds] = [pipeline.sources.slot_of(source) for source in alive]
     others = np.delete(np.arange(len(source_ids)), firsts)
     missing = [float("nan")] * len(names)
     for start in range(0, len(others), _SOURCES_AT_ONCE):
         some = others[start : start + _SOURCES_AT_ONCE]
         bodies = [_body(source_ids[i], before_ms - STEP_MS, names, missing) for i in some]
         placed = pipeline.sources.place(_read(bodies, before_ms).points, 0)
-        kind = template[some]
-        pipeline.sources.copy_history(slot[kind], placed.source, series[kind].reshape(-1), placed.series)
+        pipeline.sources.copy_history(slot[template[some]], placed.source)
 
 
 def _body(source: str, time_ms: int, names: tuple[str, ...], row: Sequence[float]) -> bytes:

@@ -14,6 +14,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from service.features.deviations import LAGS
 from service.kernels import kernel
 
 Floats = npt.NDArray[np.float64]
@@ -27,7 +28,6 @@ SLOT_MS = 1_800_000
 SPAN = 48  # points of the standard deviation, the longest
 _SHORT, LONG = 6, 24
 BINS = 48
-TAIL = 5
 
 _MEDIAN_POINTS = 3000.0
 _MEDIAN_STEP = 1.5
@@ -40,7 +40,6 @@ _REFIT_ALWAYS_BELOW = 64
 _LARGEST = 8.0
 _HOLD = 0.75
 _UNIT = 256.0
-_LARGEST_GAP = 1e37  # of a 32-bit float's differences
 _LARGEST_WEIGHT = 40_000.0  # times 50,000 points is below 2^31
 _PER_DECADE = 1.0 / math.log(10.0)
 _CENTRE = 1.09  # of a bin, in units of its lower edge
@@ -48,14 +47,19 @@ _ROOM = 12  # bins between the tail's beginning and the top, below which the win
 _MOVE = 8  # by so many
 
 # Columns of a value's row of numbers.
-_SEEN, _LAST, _WEIGHT, _FIRST = range(4)
-_SUM_SHORT, _SUM_LONG, _MEAN, _SQUARES, _RESIDUAL_SHORT, _RESIDUAL_LONG = range(4, 10)
-_MEDIANS, _SPREADS, _HELD = 10, 13, 16  # three, three, seven
-NUMBERS = _HELD + SIGNS
+_WEIGHT, _SUM_SHORT, _SUM_LONG, _MEAN, _SQUARES, _RESIDUAL_SHORT, _RESIDUAL_LONG = range(7)
+_MEDIANS, _SPREADS, _HELD, _STEEPNESS = (
+    7,
+    10,
+    13,
+    20,
+)  # three, three, seven, seven: decades a unit in the tail
+NUMBERS = _STEEPNESS + SIGNS
 
-# Columns of a sign's tail: the window's first bin, all weight, the tail's first bin and threshold, and
-# decades a unit above it. A window that begins at 0 waits for the first value above 0.
-_BASE, _TOTAL, _EDGE, _THRESHOLD, _STEEPNESS = range(TAIL)
+# Columns of a sign's histogram behind its bins: the window's first bin, all weight, the tail's first bin
+# less one. A window that begins at 0 waits for the first value above 0.
+_BASE, _TOTAL, _EDGE = range(BINS, BINS + 3)
+HISTOGRAM = BINS + 3
 
 
 @kernel
@@ -65,7 +69,7 @@ def _octave_bin(value: float) -> int:
 
 
 @kernel
-def _edge_of(number: float) -> float:
+def _edge_of(number: int) -> float:
     """The lower edge of a quarter octave."""
     return float(np.int64(np.int64(number) << 50).view(np.float64))
 
@@ -76,29 +80,30 @@ def _move_up(bins: Bins) -> None:
         bins[0] += bins[i]
     for i in range(1, BINS - _MOVE):
         bins[i] = bins[i + _MOVE]
-    bins[BINS - _MOVE :] = 0
+    bins[BINS - _MOVE : BINS] = 0
 
 
 @kernel
-def _refit(bins: Bins, tail: Floats, weight: float) -> None:
-    """Find the 98 % quantile and the mean excess above it; keep the window around it."""
+def _refit(bins: Bins, weight: float) -> float:
+    """Find the 98 % quantile and keep the window around it; the decades a unit above it."""
     while True:
         above, edge = float(bins[BINS - 1]), BINS - 2
-        while edge > 0 and above + bins[edge] <= _TAIL_SHARE * tail[_TOTAL]:
+        while edge > 0 and above + bins[edge] <= _TAIL_SHARE * bins[_TOTAL]:
             above += bins[edge]
             edge -= 1
         if edge <= BINS - _ROOM or bins[BINS - 1] == 0:
             break
         _move_up(bins)
-        tail[_BASE] += _MOVE
-    threshold = _edge_of(tail[_BASE] + edge + 1)
+        bins[_BASE] += np.uint32(_MOVE)
+    base = int(bins[_BASE])
+    threshold = _edge_of(base + edge + 1)
     excess = 0.0
     for i in range(edge + 1, BINS):
         if bins[i] > 0:
-            excess += bins[i] * (_CENTRE * _edge_of(tail[_BASE] + i) - threshold)
+            excess += bins[i] * (_CENTRE * _edge_of(base + i) - threshold)
     mean_excess = (excess / weight + 0.1 * threshold) / (above / weight + 1.0)
-    tail[_EDGE], tail[_THRESHOLD] = edge, threshold
-    tail[_STEEPNESS] = _PER_DECADE / mean_excess
+    bins[_EDGE] = edge
+    return float(_PER_DECADE / mean_excess)
 
 
 @kernel
@@ -111,53 +116,47 @@ def _weight_above(bins: Bins, i: int) -> float:
 
 
 @kernel
-def _surprise(bins: Bins, tail: Floats, weight: float, refit: bool, value: float) -> float:
+def _surprise(bins: Bins, s: Floats, sign: int, refit: bool, value: float) -> float:
     """-log10 of how rare a value is among its past, which it joins."""
     number = _octave_bin(value)
-    if tail[_BASE] == 0.0 and value > 0.0:
-        tail[_BASE] = max(number - BINS // 2, 1)
-    if refit and tail[_BASE] > 0.0:
-        _refit(bins, tail, weight)
+    if bins[_BASE] == 0 and value > 0.0:
+        bins[_BASE] = max(number - BINS // 2, 1)
+    if refit and bins[_BASE] > 0:
+        s[_STEEPNESS + sign] = _refit(bins, s[_WEIGHT])
     surprise, i = 0.0, 0
-    if tail[_BASE] > 0.0:
-        i = min(max(number - int(tail[_BASE]), 0), BINS - 1)
-        if tail[_TOTAL] > 0.0:
+    base, edge, total = int(bins[_BASE]), int(bins[_EDGE]), float(bins[_TOTAL])
+    if base > 0:
+        i = min(max(number - base, 0), BINS - 1)
+        if total > 0.0 and i > edge:
+            level = -math.log(max(_weight_above(bins, edge) / total, _LEAST_TAIL)) * _PER_DECADE
+            surprise = min(level + (value - _edge_of(base + edge + 1)) * s[_STEEPNESS + sign], _LARGEST)
+        elif total > 0.0:
+            lower, upper = _edge_of(base + i), _edge_of(base + i + 1)
             at_or_above = _weight_above(bins, i)
-            if i > tail[_EDGE]:
-                above = _weight_above(bins, int(tail[_EDGE]))
-                level = -math.log(max(above / tail[_TOTAL], _LEAST_TAIL)) * _PER_DECADE
-                surprise = min(level + (value - tail[_THRESHOLD]) * tail[_STEEPNESS], _LARGEST)
-            else:
-                lower, upper = _edge_of(tail[_BASE] + i), _edge_of(tail[_BASE] + i + 1)
-                at_or_above += min(max((upper - value) / (upper - lower), 0.0), 1.0) * bins[i]
-                surprise = -math.log(max(at_or_above / tail[_TOTAL], _LEAST_TAIL)) * _PER_DECADE
-    whole = np.uint32(weight)
+            at_or_above += min(max((upper - value) / (upper - lower), 0.0), 1.0) * bins[i]
+            surprise = -math.log(max(at_or_above / total, _LEAST_TAIL)) * _PER_DECADE
+    whole = np.uint32(s[_WEIGHT])
     bins[i] += whole
-    tail[_TOTAL] += whole
+    bins[_TOTAL] += whole
     return surprise
 
 
 @kernel
-def _halve(bins: Bins, tails: Floats) -> None:
+def _halve(bins: Bins) -> None:
     """Halve the weights of all signs, before their sums leave 32 bits."""
     for sign in range(SIGNS):
-        total = 0.0
+        total = np.uint32(0)
         for i in range(BINS):
             bins[sign, i] >>= np.uint32(1)
-            total += bins[sign, i]
-        tails[sign, _TOTAL] = total
+            total = np.uint32(total + bins[sign, i])
+        bins[sign, _TOTAL] = total
 
 
 @kernel
-def _push(x: float, s: Floats, recent: Ring) -> None:
-    """Put a value, as a distance from the first, among the last 48.
-
-    Their sums are made anew each time the places wrap.
-    """
-    narrow = np.float32(x)
-    x = np.float64(narrow)
-    seen = int(s[_SEEN])
-    place = seen % SPAN
+def _push(seen: int, s: Floats, ring: Ring) -> None:
+    """Take the newest value of the ring into the sums of the last 48; every 48 points they are made anew."""
+    place = LAGS - 1 - seen % LAGS
+    x = np.float64(ring[place])
     if seen < SPAN:
         if seen == 0:
             s[_SUM_SHORT] = s[_SUM_LONG] = s[_MEAN] = s[_SQUARES] = 0.0
@@ -167,32 +166,33 @@ def _push(x: float, s: Floats, recent: Ring) -> None:
         s[_MEAN] += delta / count
         s[_SQUARES] += delta * (x - s[_MEAN])
     else:
-        old = np.float64(recent[place])
+        old = np.float64(ring[(place + SPAN) % LAGS])
         mean = s[_MEAN] + (x - old) / SPAN
         s[_SQUARES] = max(s[_SQUARES] + (x - old) * (x - mean + old - s[_MEAN]), 0.0)
         s[_MEAN] = mean
-    s[_SUM_SHORT] += x - (recent[(seen - _SHORT) % SPAN] if seen >= _SHORT else 0.0)
-    s[_SUM_LONG] += x - (recent[(seen - LONG) % SPAN] if seen >= LONG else 0.0)
-    recent[place] = narrow
-    if place == SPAN - 1:
-        _add_up(s, recent)
+    s[_SUM_SHORT] += x - (ring[(place + _SHORT) % LAGS] if seen >= _SHORT else 0.0)
+    s[_SUM_LONG] += x - (ring[(place + LONG) % LAGS] if seen >= LONG else 0.0)
+    if seen % SPAN == SPAN - 1:
+        _add_up(s, ring, place)
 
 
 @kernel
-def _add_up(s: Floats, recent: Ring) -> None:
+def _add_up(s: Floats, ring: Ring, place: int) -> None:
     total = short = long = squares = 0.0
-    for i in range(SPAN):
-        value = np.float64(recent[i])
+    for lag in range(SPAN - 1, -1, -1):
+        value = np.float64(ring[(place + lag) % LAGS])
         total += value
-        long += value if i >= SPAN - LONG else 0.0
-        short += value if i >= SPAN - _SHORT else 0.0
-    for i in range(SPAN):
-        squares += (np.float64(recent[i]) - total / SPAN) ** 2
+        long += value if lag < LONG else 0.0
+        short += value if lag < _SHORT else 0.0
+    for lag in range(SPAN - 1, -1, -1):
+        squares += (np.float64(ring[(place + lag) % LAGS]) - total / SPAN) ** 2
     s[_MEAN], s[_SQUARES], s[_SUM_LONG], s[_SUM_SHORT] = total / SPAN, squares, long, short
 
 
 @kernel
-def _residual(x: float, slot: int, slots: Ring, visits: Counts, s: Floats, residuals: Ring) -> float:
+def _residual(
+    x: float, slot: int, slots: Ring, visits: Counts, seen: int, s: Floats, residuals: Ring
+) -> float:
     """The distance from what is usual in this half hour, which learns it."""
     gap = 0.0
     if visits[slot] == 0:
@@ -201,7 +201,6 @@ def _residual(x: float, slot: int, slots: Ring, visits: Counts, s: Floats, resid
         gap = x - np.float64(slots[slot])
     slots[slot] += max(_SLOT_GAIN, 1.0 / (visits[slot] + 1.0)) * (x - slots[slot])
     visits[slot] = min(visits[slot] + 1, 200)
-    seen = int(s[_SEEN])
     narrow = np.float32(gap)
     s[_RESIDUAL_SHORT] += narrow - (residuals[(seen - _SHORT) % LONG] if seen >= _SHORT else np.float32(0.0))
     s[_RESIDUAL_LONG] += narrow - (residuals[seen % LONG] if seen >= LONG else np.float32(0.0))
@@ -216,9 +215,9 @@ def _residual(x: float, slot: int, slots: Ring, visits: Counts, s: Floats, resid
 
 
 @kernel
-def _off_median(y: float, s: Floats, i: int, gain: float) -> float:
+def _off_median(y: float, seen: int, s: Floats, i: int, gain: float) -> float:
     """The distance from running median `i`, which then takes a step towards `y`."""
-    if s[_SEEN] == 0.0:
+    if seen == 0:
         s[_MEDIANS + i] = y
     off = y - s[_MEDIANS + i]
     s[_SPREADS + i] += gain * (abs(off) - s[_SPREADS + i])
@@ -229,47 +228,46 @@ def _off_median(y: float, s: Floats, i: int, gain: float) -> float:
 
 @kernel
 def evidence(
-    x: float,
+    step: float,
+    distance: float,
     slot: int,
+    seen: int,
+    ring: Ring,
     s: Floats,
-    recent: Ring,
     residuals: Ring,
     slots: Ring,
     visits: Counts,
     bins: Bins,
-    tails: Floats,
     signs: Floats,
 ) -> float:
-    """The mean held surprise of the seven signs of one value, which is learned; `signs` (SIGNS,) is room."""
-    seen = int(s[_SEEN])
+    """The mean held surprise of the seven signs of one value, which is learned.
+
+    The value is given as its distance from the one before and from the first of all, as the newest in `ring`
+    (see `deviations.remember`), of `seen` before it; `slot` is the half hour of its day, `signs` room.
+    """
     if seen == 0:
-        s[_LAST] = s[_FIRST] = x
         s[_WEIGHT] = _UNIT
-    step = abs(x - s[_LAST])
-    distance = min(max(x - s[_FIRST], -_LARGEST_GAP), _LARGEST_GAP)
-    _push(distance, s, recent)
-    residual = _residual(distance, slot, slots, visits, s, residuals)
+    _push(seen, s, ring)
+    residual = _residual(distance, slot, slots, visits, seen, s, residuals)
     count = seen + 1
     gain = max(1.0 / count, 1.0 / _MEDIAN_POINTS)
     variance = s[_SQUARES] / min(count, SPAN)
     spread = 0.5 * math.log(variance + 1e-12 * s[_MEAN] ** 2 + 1e-18)
-    signs[0] = step
-    signs[1] = _off_median(s[_SUM_SHORT] / min(count, _SHORT), s, 0, gain)
-    signs[2] = _off_median(s[_SUM_LONG] / min(count, LONG), s, 1, gain)
-    signs[3] = _off_median(spread, s, 2, gain)
+    signs[0] = abs(step)
+    signs[1] = _off_median(s[_SUM_SHORT] / min(count, _SHORT), seen, s, 0, gain)
+    signs[2] = _off_median(s[_SUM_LONG] / min(count, LONG), seen, s, 1, gain)
+    signs[3] = _off_median(spread, seen, s, 2, gain)
     signs[4] = abs(residual)
     signs[5] = abs(s[_RESIDUAL_SHORT]) / min(count, _SHORT)
     signs[6] = abs(s[_RESIDUAL_LONG]) / min(count, LONG)
     refit = seen < _REFIT_ALWAYS_BELOW or seen % _REFIT_EVERY == 0
     total = 0.0
     for sign in range(SIGNS):
-        surprise = _surprise(bins[sign], tails[sign], s[_WEIGHT], refit, signs[sign])
+        surprise = _surprise(bins[sign], s, sign, refit, signs[sign])
         s[_HELD + sign] = max(surprise, _HOLD * s[_HELD + sign])
         total += s[_HELD + sign]
     s[_WEIGHT] *= 1.0 + 1.0 / _FORGETTING_POINTS
     if s[_WEIGHT] > _LARGEST_WEIGHT:
-        _halve(bins, tails)
+        _halve(bins)
         s[_WEIGHT] *= 0.5
-    s[_LAST] = x
-    s[_SEEN] = count
     return total / SIGNS

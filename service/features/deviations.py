@@ -56,7 +56,7 @@ _RECENT = 5  # those of which a short memory is kept: step, short, mean of two, 
 # Columns of a value's row of numbers.
 (
     SEEN,
-    _LAST,
+    LAST,
     _LAST_BUT_ONE,
     MEAN,
     _SPREAD,
@@ -65,7 +65,7 @@ _RECENT = 5  # those of which a short memory is kept: step, short, mean of two, 
     _LONG_MEDIAN,
     _GAP,
     _GAP_BEFORE,
-    _FIRST,
+    FIRST,
     _RUN,
     _RUN_SQUARE,
 ) = range(13)
@@ -105,16 +105,27 @@ def _nearest(distances: Ring, longest: int) -> float:
 
 
 @kernel
-def recurrence(x: float, seen: int, ring: Ring, distances: Ring, step_distances: Ring) -> tuple[float, float]:
-    """Distances of the last points and of their steps from the nearest recent ones; then learn `x`.
+def from_first(x: float, s: Floats) -> float:
+    """A value's distance from the first of all; before `deviate`."""
+    return min(max(x - s[FIRST], -_LARGEST), _LARGEST) if s[SEEN] > 0.0 else 0.0
 
-    `ring` (LAGS,) is filled backwards: what came `lag` points ago stands `lag` places on.
+
+@kernel
+def remember(distance: float, seen: int, ring: Ring) -> None:
+    """Put a value's distance from the first into `ring` (LAGS,), of `seen` before it.
+
+    It is filled backwards: what came `lag` points ago stands `lag` places on.
     """
+    ring[LAGS - 1 - seen % LAGS] = distance
+
+
+@kernel
+def recurrence(seen: int, ring: Ring, distances: Ring, step_distances: Ring) -> tuple[float, float]:
+    """Distances of the last points and steps from the nearest recent ones; the newest is in `ring`."""
     place = LAGS - 1 - seen % LAGS
     longest = min(seen, LAGS - 1)
-    value = np.float32(min(max(x, -_LARGEST), _LARGEST))
-    last = ring[(place + 1) % LAGS]
-    step = value - last
+    value = ring[place]
+    step = value - ring[(place + 1) % LAGS]
     gain, step_gain = np.float32(_VALUE_GAIN), np.float32(_STEP_GAIN)
     # lags before the ring's end, then those after it
     turn = min(LAGS - place, longest)
@@ -136,7 +147,6 @@ def recurrence(x: float, seen: int, ring: Ring, distances: Ring, step_distances:
     for lag in range(start, longest):
         then = ring[around + lag] - ring[around + lag + 1]
         step_distances[lag] += step_gain * (abs(step - then) - step_distances[lag])
-    ring[place] = value
     if longest < 2 * _FIRST_LAG:
         return 0.0, 0.0
     return _nearest(distances, longest), _nearest(step_distances, longest - 1)
@@ -148,7 +158,7 @@ def standstill(x: float, s: Floats) -> float:
 
     Said at every fourth repeat only, and no more after the 32nd: what stands still for long is no news.
     """
-    run = s[_RUN] + 1.0 if s[SEEN] > 0.0 and x == s[_LAST] else 0.0
+    run = s[_RUN] + 1.0 if s[SEEN] > 0.0 and x == s[LAST] else 0.0
     s[_RUN] = run
     gain = max(1.0 / (s[SEEN] + 1.0), 1.0 / LONG_MEMORY_POINTS)
     s[_RUN_SQUARE] += gain * (run * run - s[_RUN_SQUARE])
@@ -189,16 +199,16 @@ def deviate(
     """
     seen = int(s[SEEN])
     if seen == 0:
-        s[_LAST] = s[_LAST_BUT_ONE] = s[MEAN] = s[_SMOOTH] = x
-        s[_SHORT_MEDIAN] = s[_LONG_MEDIAN] = s[_FIRST] = x
+        s[LAST] = s[_LAST_BUT_ONE] = s[MEAN] = s[_SMOOTH] = x
+        s[_SHORT_MEDIAN] = s[_LONG_MEDIAN] = s[FIRST] = x
     gain = max(1.0 / (seen + 1), 1.0 / LONG_MEMORY_POINTS)
     mean, spread = s[MEAN], s[_SPREAD]
     least = _LEAST_SCALE * spread + least_scale(mean)
-    step, level = x - s[_LAST], x - mean
+    step, level = x - s[LAST], x - mean
     smooth = s[_SMOOTH] + _SMOOTHING * (x - s[_SMOOTH])
     gap = x - s[_SHORT_MEDIAN]
     of_3 = (gap + s[_GAP] + s[_GAP_BEFORE]) / 3.0
-    long_of_3 = (x + s[_LAST] + s[_LAST_BUT_ONE]) / 3.0 - s[_LONG_MEDIAN]
+    long_of_3 = (x + s[LAST] + s[_LAST_BUT_ONE]) / 3.0 - s[_LONG_MEDIAN]
     past_rms = math.sqrt(s[SQUARES + Deviation.LEVEL])
     signed = level / (past_rms + least) if seen > 1 else 0.0
 
@@ -210,7 +220,7 @@ def deviate(
     out[Deviation.LONG_OF_3] = _scale(s, Deviation.LONG_OF_3, abs(long_of_3), gain, least)
     out[Deviation.RECURRENCE] = out[Deviation.STEP_RECURRENCE] = 0.0
     if with_recurrence:
-        nearest, nearest_steps = recurrence(x - s[_FIRST], seen, ring, distances, step_distances)
+        nearest, nearest_steps = recurrence(seen, ring, distances, step_distances)
         out[Deviation.RECURRENCE] = _scale(s, Deviation.RECURRENCE, nearest, gain, least)
         out[Deviation.STEP_RECURRENCE] = _scale(s, Deviation.STEP_RECURRENCE, nearest_steps, gain, least)
     recent = _recent(s, 0, abs(step), seen, least)
@@ -230,7 +240,7 @@ def deviate(
         s[_SHORT_MEDIAN] += 0.5 * (x - s[_SHORT_MEDIAN])
         s[_LONG_MEDIAN] += 0.5 * (x - s[_LONG_MEDIAN])
     s[_GAP_BEFORE], s[_GAP] = s[_GAP], gap
-    s[_LAST_BUT_ONE], s[_LAST] = s[_LAST], x
+    s[_LAST_BUT_ONE], s[LAST] = s[LAST], x
     s[SEEN] = seen + 1
     return signed, recent / _RECENT
 

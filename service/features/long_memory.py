@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from service.features import changes, deviations, joint
 from service.features.deviations import DEVIATIONS, Deviation
 from service.features.zones import offsets_ms, zone
+from service.history.blocks import ALL, Firsts, Kind
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
 from service.kernels import borrowed, kernel
@@ -23,10 +24,11 @@ from service.kernels import borrowed, kernel
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int32]
 
 
 class LongMemoryConfig(BaseModel):
-    """What is kept of a source's whole past; each costs memory per value."""
+    """What is kept of a source's whole past; each costs memory of the sources that it is kept of."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,10 +48,10 @@ class LongMemoryConfig(BaseModel):
         return name
 
 
-# Columns of a source's row: how many values it has shown, points that were related, and the joined
-# oddness as it is held and smoothed.
-_WIDTH, _POINTS, _HELD, _SLOW = range(4)
-_PER_SOURCE = 4
+# Columns of a source's row: points that were related, and the joined oddness as it is held and smoothed.
+_POINTS, _HELD, _SLOW = range(3)
+_PER_SOURCE = 3
+_SERIES, _PAST, _SIGNS, _RELATIONS = range(4)  # kinds of blocks, in the order of `LongMemory.kinds`
 _HOLD, _SLOW_GAIN = 0.8, 0.05
 _JOINED_FROM = 2.5
 # So that 6.4 is about as rare in sources of many values as in those of one; a few rarely exceed anything.
@@ -64,19 +66,17 @@ class _Tables(NamedTuple):
 
     per_source: Floats
     numbers: Floats
+    residuals: Floats
     ring: npt.NDArray[np.float32]
     distances: npt.NDArray[np.float32]
     step_distances: npt.NDArray[np.float32]
-    covariance: npt.NDArray[np.float32]
-    precision: npt.NDArray[np.float32]
-    residuals: Floats
     changes: Floats
-    recent: npt.NDArray[np.float32]
     offs: npt.NDArray[np.float32]
     slots: npt.NDArray[np.float32]
     visits: npt.NDArray[np.uint8]
     bins: npt.NDArray[np.uint32]
-    tails: Floats
+    covariance: npt.NDArray[np.float32]
+    precision: npt.NDArray[np.float32]
 
 
 @kernel
@@ -126,7 +126,9 @@ def _soft(z: float) -> float:
 @kernel
 def _advance(
     source: Ints,
-    first_series: Ints,
+    first: Firsts,
+    rows: Counts,
+    widths: Counts,
     row_start: Ints,
     series: Ints,
     values: Floats,
@@ -145,9 +147,8 @@ def _advance(
     distances, step_distances = borrowed(tables.distances), borrowed(tables.step_distances)
     covariance, precision = borrowed(tables.covariance), borrowed(tables.precision)
     residual_numbers, per_source = borrowed(tables.residuals), borrowed(tables.per_source)
-    change_numbers, recent, offs = borrowed(tables.changes), borrowed(tables.recent), borrowed(tables.offs)
-    slots, visits = borrowed(tables.slots), borrowed(tables.visits)
-    bins, tails = borrowed(tables.bins), borrowed(tables.tails)
+    change_numbers, offs, bins = borrowed(tables.changes), borrowed(tables.offs), borrowed(tables.bins)
+    slots, visits, first = borrowed(tables.slots), borrowed(tables.visits), borrowed(first)
     most = 0
     for point in range(source.shape[0]):
         most = max(most, row_start[point + 1] - row_start[point])
@@ -159,10 +160,9 @@ def _advance(
     signs = np.empty(changes.SIGNS)
     for point in range(source.shape[0]):
         start, stop = row_start[point], row_start[point + 1]
-        own = per_source[source[point]]
-        for row in range(start, stop):
-            own[_WIDTH] = max(own[_WIDTH], series[row] - first_series[point] + 1)
-        width = int(own[_WIDTH])
+        own, width = per_source[source[point]], int(widths[point])
+        first_series, past = int(first[point, _SERIES]), int(first[point, _PAST])
+        with_signs = width == 1 and signs_of_change
         with_recurrence = width <= recurrence_values
         related = min(width, joint_values) if width > 1 else 0
         signed[:related] = 0.0
@@ -173,30 +173,32 @@ def _advance(
             if math.isnan(x):
                 continue
             x = min(max(x, -_LARGEST), _LARGEST)
-            slot = series[row]
-            halted = max(halted, deviations.standstill(x, numbers[slot]))
-            distance, recent_mean = deviations.deviate(
-                x,
-                numbers[slot],
-                rings[slot],
-                distances[slot],
-                step_distances[slot],
-                with_recurrence,
-                found[row - start],
+            within = series[row] - first_series
+            s, at = numbers[series[row]], past + within if with_recurrence or with_signs else 0
+            seen, step, distance = int(s[deviations.SEEN]), 0.0, deviations.from_first(x, s)
+            if seen > 0:
+                step = x - s[deviations.LAST]
+            if with_recurrence or with_signs:
+                deviations.remember(distance, seen, rings[at])
+            halted = max(halted, deviations.standstill(x, s))
+            off, recent_mean = deviations.deviate(
+                x, s, rings[at], distances[at], step_distances[at], with_recurrence, found[row - start]
             )
-            if slot - first_series[point] < related:
-                signed[slot - first_series[point]] = joint.bounded(distance)
-            if width == 1 and signs_of_change:
+            if within < related:
+                signed[within] = joint.bounded(off)
+            if with_signs:
+                own_signs = first[point, _SIGNS]
                 evidence[point] = changes.evidence(
-                    x,
+                    step,
+                    distance,
                     day_ms[point] // changes.SLOT_MS,
-                    change_numbers[slot],
-                    recent[slot],
-                    offs[slot],
-                    slots[slot],
-                    visits[slot],
-                    bins[slot],
-                    tails[slot],
+                    seen,
+                    rings[at],
+                    change_numbers[own_signs],
+                    offs[own_signs],
+                    slots[own_signs],
+                    visits[own_signs],
+                    bins[own_signs],
                     signs,
                 )
         if width == 1:
@@ -207,20 +209,21 @@ def _advance(
         else:
             judged = False
             if related > 0:
-                first = first_series[point]
+                side = min(int(rows[point]), joint_values)
+                cells = int(first[point, _RELATIONS])
                 judged = joint.relate(
                     signed,
                     related,
                     int(own[_POINTS]),
-                    covariance[first : first + related],
-                    precision[first : first + related],
-                    residual_numbers[first : first + related],
+                    covariance[cells : cells + side * side].reshape(side, side),
+                    precision[cells : cells + side * side].reshape(side, side),
+                    residual_numbers[first_series : first_series + related],
                     work,
                     apart,
                 )
                 own[_POINTS] += 1.0
                 for row in range(start, stop):
-                    within = series[row] - first
+                    within = series[row] - first_series
                     for kind in range(2):
                         residuals[row - start, kind] = apart[within, kind] if within < related else 0.0
             joined = _join(found, residuals, judged, with_recurrence, values[start:stop], shares[start:stop])
@@ -241,28 +244,47 @@ class LongMemory:
 
     def __init__(self, config: LongMemoryConfig) -> None:
         self._config = config
-        lags = deviations.LAGS if config.recurrence_values else 0
-        related = config.joint_values
-        signs = changes.SIGNS if config.signs_of_change else 0
+        lags = deviations.LAGS if config.recurrence_values else 1  # never used, but kernels want rows
+        self.source_table = StateTable({"joined": Column(np.float64, _PER_SOURCE)})
         self.table = StateTable(
             {
                 "numbers": Column(np.float64, deviations.NUMBERS),
-                "ring": _wide(np.float32, lags),
-                "distances": _wide(np.float32, lags),
-                "step_distances": _wide(np.float32, lags),
-                "covariance": _wide(np.float32, related),
-                "precision": _wide(np.float32, related),
                 "residuals": Column(np.float64, joint.NUMBERS),
-                "changes": _wide(np.float64, changes.NUMBERS if signs else 0),
-                "recent": _wide(np.float32, changes.SPAN if signs else 0),
-                "offs": _wide(np.float32, changes.LONG if signs else 0),
-                "slots": _wide(np.float32, changes.SLOTS if signs else 0),
-                "visits": _wide(np.uint8, changes.SLOTS if signs else 0),
-                "bins": _wide(np.uint32, signs * changes.BINS),
-                "tails": _wide(np.float64, signs * changes.TAIL),
             }
         )
-        self.source_table = StateTable({"joined": Column(np.float64, _PER_SOURCE)})
+        self.past = StateTable(
+            {
+                "ring": Column(np.float32, deviations.LAGS),
+                "distances": Column(np.float32, lags),
+                "step_distances": Column(np.float32, lags),
+            }
+        )
+        self.signs = StateTable(
+            {
+                "changes": Column(np.float64, changes.NUMBERS),
+                "offs": Column(np.float32, changes.LONG),
+                "slots": Column(np.float32, changes.SLOTS),
+                "visits": Column(np.uint8, changes.SLOTS),
+                "bins": Column(np.uint32, changes.SIGNS * changes.HISTOGRAM),
+            }
+        )
+        self.relations = StateTable({"covariance": Column(np.float32), "precision": Column(np.float32)})
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The tables of those sources that have what is kept there; they follow the series' block."""
+        config = self._config
+        alone = 1 if config.signs_of_change else 0
+        return (
+            Kind([self.past], most=max(config.recurrence_values, alone)),
+            Kind([self.signs], most=alone),
+            Kind(
+                [self.relations],
+                least=2 if config.joint_values else ALL,
+                side=config.joint_values,
+                square=True,
+            ),
+        )
 
     def advance(self, placed: Placement, time_ms: Ints, has_history: Bools) -> tuple[Floats, Floats, Floats]:
         """Oddness (n,), shares (m,) and evidence (n,) of the placed points: see `FeatureBatch`."""
@@ -271,7 +293,9 @@ class LongMemory:
         config = self._config
         _advance(
             placed.source,
-            placed.first_series,
+            placed.first,
+            placed.rows,
+            placed.width,
             placed.row_start,
             placed.series,
             placed.values,
@@ -288,13 +312,19 @@ class LongMemory:
         return oddness, shares, evidence
 
     def _tables(self) -> _Tables:
-        columns = {name: self.table[name] for name in _Tables._fields[1:]}
-        signs = changes.SIGNS if self._config.signs_of_change else 1
-        for name in ("bins", "tails"):
-            columns[name] = columns[name].reshape(len(self.table), signs, -1)
-        return _Tables(per_source=self.source_table["joined"], **columns)
-
-
-def _wide(dtype: npt.DTypeLike, width: int) -> Column:
-    """A column of that width; of one number where nothing is kept, as kernels want rows."""
-    return Column(dtype, max(width, 1))
+        past, signs, relations = self.past, self.signs, self.relations
+        return _Tables(
+            self.source_table["joined"],
+            self.table["numbers"],
+            self.table["residuals"],
+            past["ring"],
+            past["distances"],
+            past["step_distances"],
+            signs["changes"],
+            signs["offs"],
+            signs["slots"],
+            signs["visits"],
+            signs["bins"].reshape(len(signs), changes.SIGNS, changes.HISTOGRAM),
+            relations["covariance"],
+            relations["precision"],
+        )

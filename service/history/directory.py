@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from service.history.blocks import KINDS, NONE, Firsts, length, wanted
 from service.history.layouts import LayoutRows, place_of_name
 from service.history.table import Array
 from service.kernels import borrowed, kernel
@@ -30,8 +31,8 @@ SOURCE = np.dtype(
         ("id_stop", np.int64),
         ("seen", np.int64),  # number of the placed point that last was its; 0 if the slot is free
         ("newest_ms", np.int64),  # latest timestamp of its own that a point had; -1 if none had one
-        ("first_series", np.int64),
-        ("rows", np.int32),  # length of its block; more than it has names where it was widened
+        ("first", np.int32, (KINDS,)),  # where its blocks begin, the series first; NONE of those it needs not
+        ("rows", np.int32),  # values that its blocks can hold; more than it has names where it was widened
         ("layout", np.int32),
         ("ids", np.int64),  # points with an id so far
         ("recent", np.uint64, (RECENT_IDS,)),
@@ -40,8 +41,8 @@ SOURCE = np.dtype(
 )
 
 # Counters, in one array that kernels and Python share.
-PLACED, LIVE, SLOTS_USED, SERIES_USED, BYTES_USED, FREE_BLOCKS = range(6)
-COUNTERS = 6
+PLACED, LIVE, SLOTS_USED, BYTES_USED = range(4)
+COUNTERS = 4
 
 # Why a kernel returned.
 DONE, UNKNOWN_SOURCE, UNKNOWN_NAME = range(3)
@@ -56,6 +57,7 @@ class DirectoryRows(NamedTuple):
     buckets: Slots
     ids: Text
     counters: Ints
+    kinds: Array  # (KINDS,) KIND
 
 
 class Placed(NamedTuple):
@@ -64,6 +66,9 @@ class Placed(NamedTuple):
     arrival: npt.NDArray[np.uint8]
     fresh: Ints
     source: Ints
+    first: Firsts
+    rows: Slots
+    width: Slots
     row_start: Ints
     series: Ints
     values: Floats
@@ -159,40 +164,45 @@ def _admit(
     layouts: Array,
     few_layouts: int,
     max_sources: int,
-    series_room: int,
+    kinds: Array,
+    free_blocks: int,
     text: Text,
     point: Any,
 ) -> int:
     """Give a new source the next free slot and block, if nothing has to grow or to go; -1 otherwise."""
     width = point.stop_value - point.first_value
-    length = point.source_stop - point.source_start
+    id_bytes = point.source_stop - point.source_start
     slot = counters[SLOTS_USED]
-    if counters[LIVE] != slot or counters[FREE_BLOCKS] > 0:  # what was given back is Python's to give again
+    if counters[LIVE] != slot or free_blocks > 0:  # what was given back is Python's to give again
         return -1
-    if slot >= min(max_sources, len(sources)):
+    if slot >= min(max_sources, len(sources)) or 2 * (slot + 1) > len(buckets):
         return -1
-    if counters[SERIES_USED] + width > series_room or 2 * (slot + 1) > len(buckets):
+    if counters[BYTES_USED] + id_bytes > len(ids):
         return -1
-    if counters[BYTES_USED] + length > len(ids):
-        return -1
+    for i in range(KINDS):
+        if wanted(kinds[i], width) and kinds[i].used + length(kinds[i], width) > kinds[i].room:
+            return -1
     for layout in range(few_layouts):
         if layouts[layout].shape == point.shape and layouts[layout].stop - layouts[layout].first == width:
             source = sources[slot]
             source.hash = point.source_hash
             source.id_start = counters[BYTES_USED]
-            source.id_stop = counters[BYTES_USED] + length
-            for i in range(length):
+            source.id_stop = counters[BYTES_USED] + id_bytes
+            for i in range(id_bytes):
                 ids[source.id_start + i] = text[point.source_start + i]
             source.newest_ms = -1
-            source.first_series = counters[SERIES_USED]
+            for i in range(KINDS):
+                source.first[i] = NONE
+                if wanted(kinds[i], width):
+                    source.first[i] = kinds[i].used
+                    kinds[i].used += length(kinds[i], width)
             source.rows = width
             source.layout = layout
             source.ids = 0
             insert(sources, buckets, slot)
             counters[SLOTS_USED] += 1
             counters[LIVE] += 1
-            counters[SERIES_USED] += width
-            counters[BYTES_USED] += length
+            counters[BYTES_USED] += id_bytes
             return int(slot)
     return -1
 
@@ -207,7 +217,7 @@ def place(
     few_layouts: int,
     max_sources: int,
     max_values: int,
-    series_room: int,
+    free_blocks: int,
     fresh: int,
     admitted: Ints,
     placed: Placed,
@@ -219,7 +229,7 @@ def place(
     """
     text, points, values = borrowed(batch.text), borrowed(batch.points), borrowed(batch.values)
     sources, buckets = borrowed(directory.sources), borrowed(directory.buckets)
-    ids, counters = borrowed(directory.ids), borrowed(directory.counters)
+    ids, counters, kinds = borrowed(directory.ids), borrowed(directory.counters), borrowed(directory.kinds)
     layouts, names = borrowed(layout_rows.layouts), borrowed(layout_rows.names)
     names_text = borrowed(layout_rows.text)
     arrival, series, placed_values = (
@@ -227,7 +237,7 @@ def place(
         borrowed(placed.series),
         borrowed(placed.values),
     )
-    row_start = borrowed(placed.row_start)
+    row_start, first = borrowed(placed.row_start), borrowed(placed.first)
     while point < stop:
         p = points[point]
         width = p.stop_value - p.first_value
@@ -238,7 +248,17 @@ def place(
                 point += 1
                 continue
             slot = _admit(
-                sources, buckets, ids, counters, layouts, few_layouts, max_sources, series_room, text, p
+                sources,
+                buckets,
+                ids,
+                counters,
+                layouts,
+                few_layouts,
+                max_sources,
+                kinds,
+                free_blocks,
+                text,
+                p,
             )
             if slot < 0:
                 return point, fresh, UNKNOWN_SOURCE
@@ -264,7 +284,7 @@ def place(
                 )
                 if within < 0:
                     return point, fresh, UNKNOWN_NAME
-            series[row + i] = source.first_series + within
+            series[row + i] = source.first[0] + within
             placed_values[row + i] = value.number
         counters[PLACED] += 1
         source.seen = counters[PLACED]
@@ -275,6 +295,10 @@ def place(
             source.ids += 1
         placed.fresh[fresh] = point
         placed.source[fresh] = slot
+        for i in range(KINDS):
+            first[fresh, i] = source.first[i]
+        placed.rows[fresh] = source.rows
+        placed.width[fresh] = layout.stop - layout.first
         row_start[fresh + 1] = row + width
         fresh += 1
         point += 1

@@ -1,8 +1,9 @@
 """Which slot a source and its values have; knows names and recency, not what is kept in the slots.
 
-Every source has one row in the source tables and a block of neighbouring rows, one per value name, in
-the series tables. Least-recently-seen sources make room for new ones beyond `max_sources`. The kernels of
-`directory` do what comes with every point; here is what comes now and then.
+Every source has one row in the source tables and blocks of neighbouring rows: one per value name in the
+series tables, others where it is of the width for them. Least-recently-seen sources make room for new
+ones beyond `max_sources`. The kernels of `directory` do what comes with every point; here is what comes
+now and then.
 """
 
 from __future__ import annotations
@@ -10,19 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from service.history import directory
+from service.history import blocks, directory
+from service.history.blocks import Blocks, Firsts, Kind
 from service.history.directory import (
     BYTES_USED,
-    FREE_BLOCKS,
     LIVE,
     PLACED,
     RECENT_IDS,
-    SERIES_USED,
     SLOTS_USED,
     SOURCE,
     DirectoryRows,
@@ -66,7 +65,9 @@ class Placement:
     arrival: npt.NDArray[np.uint8]  # (stop - start,)
     fresh: npt.NDArray[np.int64]  # (n,)
     source: npt.NDArray[np.int64]  # (n,)
-    first_series: npt.NDArray[np.int64]  # (n,), where the source's block of series begins
+    first: Firsts  # (n, KINDS), where the source's blocks begin, the series first, then the other kinds
+    rows: npt.NDArray[np.int32]  # (n,), values that the blocks can hold
+    width: npt.NDArray[np.int32]  # (n,), value names of the source, this point's among them
     row_start: npt.NDArray[np.int64]  # (n + 1,)
     series: npt.NDArray[np.int64]  # (m,)
     values: npt.NDArray[np.float64]  # (m,)
@@ -81,19 +82,19 @@ class Sources:
         max_values: int,
         source_tables: Sequence[StateTable],
         series_tables: Sequence[StateTable],
+        others: Sequence[Kind] = (),
     ) -> None:
+        """`others` are tables for sources of certain widths; their blocks follow that of the series."""
         self._max_sources = max_sources
         self._max_values = max_values
         self._own = StateTable({"source": Column(SOURCE)})
         self._source_tables = source_tables
-        self._series_tables = series_tables
-        self._series_room = min((len(table) for table in series_tables), default=0)
+        self._blocks = Blocks((Kind(series_tables), *others))
         self._buckets = np.zeros(_FIRST_BUCKETS, np.int32)
         self._ids = np.empty(_FIRST_BYTES, np.uint8)
         self._layouts = Layouts()
         self._counters = np.zeros(directory.COUNTERS, np.int64)
         self._free_slots: list[int] = []
-        self._free_blocks: dict[int, list[int]] = {}  # by block length
         self._queue: list[tuple[int, int]] = []  # (slot, seen), least recently seen last
         self.evicted = 0
 
@@ -108,7 +109,15 @@ class Sources:
     @property
     def series(self) -> int:
         """How many rows of the series tables were ever in use."""
-        return int(self._counters[SERIES_USED])
+        return self.used(0)
+
+    def used(self, kind: int) -> int:
+        """How many rows of a kind of blocks were ever in use; 0 is the series, the others follow."""
+        return self._blocks.used(kind)
+
+    def bytes_of(self, values: int) -> int:
+        """Memory of a source with so many values in all tables but the directory's own."""
+        return sum(table.row_bytes for table in self._source_tables) + self._blocks.bytes_of(values)
 
     @property
     def nbytes(self) -> int:
@@ -125,8 +134,8 @@ class Sources:
         names = self._layouts.names(int(self._rows[slot]["layout"])) if slot >= 0 else ()
         return tuple(name.decode() for name in names)
 
-    def rows_of(self, source_id: str) -> tuple[int, npt.NDArray[np.int64]]:
-        """The slot of a source, and its series rows in the order of its names.
+    def slot_of(self, source_id: str) -> int:
+        """The slot of a source.
 
         Raises:
             KeyError: the source is unknown.
@@ -134,22 +143,14 @@ class Sources:
         slot = self._find(source_id)
         if slot < 0:
             raise KeyError(source_id)
-        source = self._rows[slot]
-        count = len(self._layouts.names(int(source["layout"])))
-        return slot, int(source["first_series"]) + np.arange(count)
+        return slot
 
-    def copy_history(
-        self,
-        source: npt.NDArray[np.int64],
-        target_source: npt.NDArray[np.int64],
-        series: npt.NDArray[np.int64],
-        target_series: npt.NDArray[np.int64],
-    ) -> None:
-        """Give slots and series rows the history of others."""
+    def copy_history(self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> None:
+        """Give sources (slots) the history of others that show the same names in the same order."""
         for table in self._source_tables:
-            table.copy(source, target_source)
-        for table in self._series_tables:
-            table.copy(series, target_series)
+            table.copy(source, target)
+        rows = self._rows
+        self._blocks.copy(rows["first"][source], rows["first"][target], rows["rows"][source])
 
     def forget(self, source_id: str) -> bool:
         """Drop a source and all its history; false if there was none."""
@@ -171,6 +172,9 @@ class Sources:
             arrival=np.empty(n, np.uint8),
             fresh=np.empty(room, np.int64),
             source=np.empty(room, np.int64),
+            first=np.empty((room, blocks.KINDS), np.int32),
+            rows=np.empty(room, np.int32),
+            width=np.empty(room, np.int32),
             row_start=np.zeros(room + 1, np.int64),
             series=np.empty(len(batch.values), np.int64),
             values=np.empty(len(batch.values)),
@@ -183,12 +187,12 @@ class Sources:
                 batch,
                 point,
                 n,
-                DirectoryRows(self._rows, self._buckets, self._ids, self._counters),
+                DirectoryRows(self._rows, self._buckets, self._ids, self._counters, self._blocks.rows),
                 self._layouts.arrays,
                 self._layouts.few,
                 self._max_sources,
                 self._max_values,
-                self._series_room,
+                self._blocks.free,
                 fresh,
                 admitted,
                 placed,
@@ -212,7 +216,9 @@ class Sources:
             arrival=placed.arrival[start:point],
             fresh=placed.fresh[:fresh],
             source=placed.source[:fresh],
-            first_series=self._rows["first_series"][placed.source[:fresh]],
+            first=placed.first[:fresh],
+            rows=placed.rows[:fresh],
+            width=placed.width[:fresh],
             row_start=placed.row_start[: fresh + 1],
             series=placed.series[:rows],
             values=placed.values[:rows],
@@ -246,7 +252,7 @@ class Sources:
             start + len(body),
             0,
             -1,
-            self._block(len(names)),
+            self._blocks.take(len(names), len(names)),
             len(names),
             self._layouts.take(names),
             0,
@@ -272,22 +278,6 @@ class Sources:
         for table in self._source_tables:
             table.clear(slot, slot + 1)
         return slot
-
-    def _block(self, length: int) -> int:
-        """The first row of `length` cleared neighbouring series rows."""
-        if free := self._free_blocks.get(length):
-            first = free.pop()
-            self._counters[FREE_BLOCKS] -= 1
-        else:
-            first = self.series
-            self._counters[SERIES_USED] += length
-            if self.series > self._series_room:
-                self._series_room = max(self.series, 2 * self._series_room)
-                for table in self._series_tables:
-                    table.ensure(self._series_room)
-        for table in self._series_tables:
-            table.clear(first, first + length)
-        return first
 
     def _room_for_id(self, length: int) -> int:
         """Where an id of so many bytes may stand."""
@@ -328,12 +318,11 @@ class Sources:
         if len(names) > source["rows"]:
             if source["seen"] > began:
                 return False
-            rows = 1 << (len(names) - 1).bit_length()
-            first, used = self._block(rows), len(self._layouts.names(int(source["layout"])))
-            for table in self._series_tables:
-                table.move(int(source["first_series"]), first, used)
-            self._free_block(source)
-            source["first_series"], source["rows"] = first, rows
+            rows, known = 1 << (len(names) - 1).bit_length(), len(self._layouts.names(int(source["layout"])))
+            source["first"] = self._blocks.widen(
+                source["first"], int(source["rows"]), known, len(names), rows
+            )
+            source["rows"] = rows
         before = int(source["layout"])
         source["layout"] = self._layouts.take(names)
         self._layouts.release(before)
@@ -367,27 +356,20 @@ class Sources:
         source["seen"] = 0
         self._counters[LIVE] -= 1
         self._free_slots.append(slot)
-        self._free_block(source)
-
-    def _free_block(self, source: Any) -> None:
-        """Give back the block of a source's row."""
-        self._free_blocks.setdefault(int(source["rows"]), []).append(int(source["first_series"]))
-        self._counters[FREE_BLOCKS] += 1
+        self._blocks.release(source["first"], int(source["rows"]))
 
     # Saving.
 
     def state(self) -> dict[str, Array]:
         """Everything that the directory knows, as copies; what its tables hold is with their owners."""
-        blocks = [(length, first) for length, firsts in self._free_blocks.items() for first in firsts]
-        layouts = self._layouts.state()
         return {
             "rows": self._rows[: self.slots].copy().view(np.uint8).reshape(-1, SOURCE.itemsize),
             "ids": self._ids[: self._counters[BYTES_USED]].copy(),
             "counters": self._counters.copy(),
             "evicted": np.array([self.evicted]),
             "free_slots": np.array(self._free_slots, np.int64),
-            "free_blocks": np.array(blocks, np.int64).reshape(-1, 2),
-            **{f"layouts/{name}": array for name, array in layouts.items()},
+            **{f"blocks/{name}": array for name, array in self._blocks.state().items()},
+            **{f"layouts/{name}": array for name, array in self._layouts.state().items()},
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:
@@ -396,25 +378,19 @@ class Sources:
         Raises:
             ValueError: a part is missing.
         """
-        missing = {"rows", "ids", "counters", "evicted", "free_slots", "free_blocks"} - state.keys()
+        own = {"rows", "ids", "counters", "evicted", "free_slots", "blocks/used", "blocks/free"}
+        missing = own - state.keys()
         if missing:
             raise ValueError(f"saved directory has no {', '.join(sorted(missing))}")
         self._counters[:] = state["counters"]
         self._own.restore({"source": state["rows"].reshape(-1).view(SOURCE)})
         for table in self._source_tables:
             table.ensure(len(self._own))
-        self._series_room = max(self._series_room, self.series)
-        for table in self._series_tables:
-            table.ensure(self._series_room)
+        self._blocks.restore(_part(state, "blocks"))
         self._ids = np.empty(max(2 * len(state["ids"]), _FIRST_BYTES), np.uint8)
         self._ids[: len(state["ids"])] = state["ids"]
-        self._layouts = Layouts.of(
-            {n.removeprefix("layouts/"): a for n, a in state.items() if n.startswith("layouts/")}
-        )
+        self._layouts = Layouts.of(_part(state, "layouts"))
         self._free_slots = state["free_slots"].tolist()
-        self._free_blocks = {}
-        for length, first in state["free_blocks"].tolist():
-            self._free_blocks.setdefault(length, []).append(first)
         self._queue = []
         self.evicted = int(state["evicted"][0])
         size = _FIRST_BUCKETS
@@ -422,6 +398,11 @@ class Sources:
             size *= 2
         self._buckets = np.zeros(size, np.int32)
         directory.insert_all(self._rows, self._buckets, self.slots)
+
+
+def _part(state: Mapping[str, Array], name: str) -> dict[str, Array]:
+    prefix = f"{name}/"
+    return {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
 
 
 def _names(batch: PointBatch, i: int) -> tuple[bytes, ...]:

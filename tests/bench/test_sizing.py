@@ -6,22 +6,31 @@ import pytest
 
 from service.bench.sizing import MEASURED, Demand, fitted, predicted, size, state_bytes_per_source
 from service.features.engine import FeatureConfig
-from service.pipeline import DetectionConfig, DetectionPipeline
+from service.pipeline import DetectionConfig, DetectionPipeline, Record
 from service.settings import Settings
 from tests.bench.figures import a_case
+from tests.streams import a_point
 
 CONFIG = DetectionConfig()
 
 
 def test_state_is_what_the_tables_of_a_pipeline_hold() -> None:
     pipeline = DetectionPipeline(CONFIG)
-    rows = 16  # of a new table
-    assert pipeline.bytes_per_source(1) * rows == pipeline.state_bytes - pipeline.sources.nbytes
+    one, several = pipeline.bytes_per_source(1), pipeline.bytes_per_source(4)
+    # A thousand sources fill tables that grow by doubling from 16 rows to 1,024.
+    pipeline.process_batch([Record(a_point(f"s{i}", 1, 1.0), i, 0) for i in range(1024)])
+    held = pipeline.state_bytes - pipeline.sources.nbytes
+    assert held == pytest.approx(1024 * one, rel=0.001)  # beside the first rows of what no source has
+    pipeline = DetectionPipeline(CONFIG)
+    wide = {f"v{i}": 1.0 for i in range(4)}
+    pipeline.process_batch([Record(a_point(f"s{i}", 1, wide), i, 0) for i in range(1024)])
+    held = pipeline.state_bytes - pipeline.sources.nbytes
+    assert held == pytest.approx(1024 * several, rel=0.002)
+    assert one <= 7_400
 
 
 def test_state_grows_with_values_and_window() -> None:
-    one, two, three = (state_bytes_per_source(CONFIG, values) for values in (1, 2, 3))
-    assert three - two == two - one > 0
+    one = state_bytes_per_source(CONFIG, 1)
     short = DetectionConfig(features=FeatureConfig(window_points=64))
     assert state_bytes_per_source(short, 1) < one
 

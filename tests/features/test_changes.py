@@ -6,22 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.features import changes
+from service.features import changes, deviations
 
 Floats = npt.NDArray[np.float64]
 
 
 def evidence(values: Floats, step_ms: int = 300_000) -> Floats:
     """The evidence (n,) of a series of points so far apart."""
-    state, recent = np.zeros(changes.NUMBERS), np.zeros(changes.SPAN, np.float32)
+    state, ring = np.zeros(changes.NUMBERS), np.zeros(deviations.LAGS, np.float32)
     residuals = np.zeros(changes.LONG, np.float32)
     slots, visits = np.zeros(changes.SLOTS, np.float32), np.zeros(changes.SLOTS, np.uint8)
-    bins = np.zeros((changes.SIGNS, changes.BINS), np.uint32)
-    tails, signs = np.zeros((changes.SIGNS, changes.TAIL)), np.empty(changes.SIGNS)
-    out = np.empty(len(values))
+    bins = np.zeros((changes.SIGNS, changes.HISTOGRAM), np.uint32)
+    signs, out = np.empty(changes.SIGNS), np.empty(len(values))
+    past = np.zeros(deviations.NUMBERS)
+    past[deviations.SEEN], past[deviations.FIRST] = 1.0, values[0]
     for i, x in enumerate(values):
         slot = i * step_ms % 86_400_000 // changes.SLOT_MS
-        out[i] = changes.evidence(float(x), slot, state, recent, residuals, slots, visits, bins, tails, signs)
+        step, distance = float(x - values[max(i - 1, 0)]), deviations.from_first(float(x), past)
+        deviations.remember(distance, i, ring)
+        out[i] = changes.evidence(step, distance, slot, i, ring, state, residuals, slots, visits, bins, signs)
     return out
 
 

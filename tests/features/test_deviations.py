@@ -17,6 +17,7 @@ def deviated(values: Floats) -> Floats:
     out, state = np.empty((len(values), DEVIATIONS)), np.zeros(NUMBERS)
     rings = np.zeros((3, LAGS), np.float32)
     for i, x in enumerate(values):
+        deviations.remember(deviations.from_first(float(x), state), i, rings[0])
         deviations.deviate(float(x), state, rings[0], rings[1], rings[2], True, out[i])
     return out
 
@@ -45,7 +46,10 @@ def nearest(values: Floats, gain: float) -> Floats:
 def test_recurrence_is_the_least_running_distance_over_all_lags() -> None:
     values = np.random.default_rng(1).normal(size=900)
     rings = np.zeros((3, LAGS), np.float32)
-    found = [deviations.recurrence(float(x), i, rings[0], rings[1], rings[2]) for i, x in enumerate(values)]
+    found = []
+    for i, x in enumerate(values):
+        deviations.remember(float(x), i, rings[0])
+        found.append(deviations.recurrence(i, rings[0], rings[1], rings[2]))
     np.testing.assert_allclose([a for a, _ in found], nearest(values, 0.25), rtol=1e-4, atol=1e-5)
 
 
