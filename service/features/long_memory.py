@@ -19,7 +19,7 @@ from service.features.zones import offsets_ms, zone
 from service.history.blocks import ALL, Firsts, Kind
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel
+from service.kernels import borrowed, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -59,6 +59,7 @@ _JOINED_UNIT, _FEW = 4.25, 6.0
 _SOFT = 20.0
 _LARGEST = 1e140  # squares of larger numbers would overflow
 _DAY_MS = 86_400_000
+_AHEAD = 2  # points whose rows are on their way from memory
 
 
 class _Tables(NamedTuple):
@@ -157,9 +158,25 @@ def _advance(
     apart = np.zeros((joint_values, 2))
     signed = np.zeros(joint_values)
     work = np.empty((joint_values, joint_values))
-    signs = np.empty(changes.SIGNS)
+    signs, unrolled = np.empty(changes.SIGNS), np.empty(deviations.LAGS, np.float32)
     for point in range(source.shape[0]):
         start, stop = row_start[point], row_start[point + 1]
+        coming = point + _AHEAD
+        if coming < source.shape[0]:
+            for row in range(row_start[coming], row_start[coming + 1]):
+                prefetch(numbers, series[row])
+                at = first[coming, _PAST] + series[row] - first[coming, _SERIES]
+                if widths[coming] <= recurrence_values:
+                    prefetch(rings, at)
+                    prefetch(distances, at)
+                    prefetch(step_distances, at)
+            if widths[coming] == 1 and signs_of_change:
+                at = first[coming, _SIGNS]
+                prefetch(change_numbers, at)
+                prefetch(offs, at)
+                prefetch(slots, at)
+                prefetch(visits, at)
+                prefetch(bins, at)
         own, width = per_source[source[point]], int(widths[point])
         first_series, past = int(first[point, _SERIES]), int(first[point, _PAST])
         with_signs = width == 1 and signs_of_change
@@ -178,12 +195,15 @@ def _advance(
             seen, step, distance = int(s[deviations.SEEN]), 0.0, deviations.from_first(x, s)
             if seen > 0:
                 step = x - s[deviations.LAST]
+            nearest = nearest_steps = 0.0
             if with_recurrence or with_signs:
                 deviations.remember(distance, seen, rings[at])
+            if with_recurrence:
+                nearest, nearest_steps = deviations.recurrence(
+                    seen, rings[at], distances[at], step_distances[at], unrolled
+                )
             halted = max(halted, deviations.standstill(x, s))
-            off, recent_mean = deviations.deviate(
-                x, s, rings[at], distances[at], step_distances[at], with_recurrence, found[row - start]
-            )
+            off, recent_mean = deviations.deviate(x, s, nearest, nearest_steps, found[row - start])
             if within < related:
                 signed[within] = joint.bounded(off)
             if with_signs:

@@ -15,19 +15,20 @@ Floats = npt.NDArray[np.float64]
 def deviated(values: Floats) -> Floats:
     """Deviations (n, DEVIATIONS) of a series."""
     out, state = np.empty((len(values), DEVIATIONS)), np.zeros(NUMBERS)
-    rings = np.zeros((3, LAGS), np.float32)
+    rings, unrolled = np.zeros((3, LAGS), np.float32), np.empty(LAGS, np.float32)
     for i, x in enumerate(values):
         deviations.remember(deviations.from_first(float(x), state), i, rings[0])
-        deviations.deviate(float(x), state, rings[0], rings[1], rings[2], True, out[i])
+        nearest = deviations.recurrence(i, *rings, unrolled)
+        deviations.deviate(float(x), state, *nearest, out[i])
     return out
 
 
 def stood_still(values: Floats) -> Floats:
-    state, rings, room = np.zeros(NUMBERS), np.zeros((3, LAGS), np.float32), np.empty(DEVIATIONS)
+    state, room = np.zeros(NUMBERS), np.empty(DEVIATIONS)
     told = np.empty(len(values))
     for i, x in enumerate(values):
         told[i] = deviations.standstill(float(x), state)
-        deviations.deviate(float(x), state, rings[0], rings[1], rings[2], False, room)
+        deviations.deviate(float(x), state, 0.0, 0.0, room)
     return told
 
 
@@ -45,11 +46,11 @@ def nearest(values: Floats, gain: float) -> Floats:
 
 def test_recurrence_is_the_least_running_distance_over_all_lags() -> None:
     values = np.random.default_rng(1).normal(size=900)
-    rings = np.zeros((3, LAGS), np.float32)
+    rings, unrolled = np.zeros((3, LAGS), np.float32), np.empty(LAGS, np.float32)
     found = []
     for i, x in enumerate(values):
         deviations.remember(float(x), i, rings[0])
-        found.append(deviations.recurrence(i, rings[0], rings[1], rings[2]))
+        found.append(deviations.recurrence(i, *rings, unrolled))
     np.testing.assert_allclose([a for a, _ in found], nearest(values, 0.25), rtol=1e-4, atol=1e-5)
 
 
