@@ -18,7 +18,7 @@ def deviated(values: Floats) -> Floats:
     rings, unrolled = np.zeros((3, LAGS), np.float32), np.empty(LAGS, np.float32)
     for i, x in enumerate(values):
         deviations.remember(deviations.from_first(float(x), state), i, rings[0])
-        nearest = deviations.recurrence(i, *rings, unrolled)
+        nearest = deviations.recurrence(i, rings[0], rings[1], rings[2], unrolled)
         deviations.deviate(float(x), state, *nearest, out[i])
     return out
 
@@ -50,7 +50,7 @@ def test_recurrence_is_the_least_running_distance_over_all_lags() -> None:
     found = []
     for i, x in enumerate(values):
         deviations.remember(float(x), i, rings[0])
-        found.append(deviations.recurrence(i, *rings, unrolled))
+        found.append(deviations.recurrence(i, rings[0], rings[1], rings[2], unrolled))
     np.testing.assert_allclose([a for a, _ in found], nearest(values, 0.25), rtol=1e-4, atol=1e-5)
 
 
