@@ -294,5 +294,6 @@ class DetectionPipeline:
         decided = self._decision.advance(placed.source, offset, pace, surprise, opening)
         judged = ~np.isnan(decided.score)
         self.judged += int(judged.sum())
-        self.promised += float(pace.budget[judged].sum())
+        # One after the other, as the sum of any split into batches must be.
+        self.promised = float(np.cumsum(np.append(self.promised, pace.budget[judged]))[-1])
         return ScoredPoints(batch, placed, features, surprises, decided)
