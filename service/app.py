@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, Protocol
 
 import numpy as np
@@ -69,6 +69,19 @@ def warm(config: DetectionConfig) -> None:
     pipeline.process_read(read_in)
     bulk.warm()
     bulk_intake.warm()
+
+
+def _settle() -> None:
+    """Tune the interpreter for what comes after a start."""
+    # What lives now lives to the end; leaving it out of collections saves pauses of 100 ms. A batch makes
+    # tens of thousands of tuples that no cycle goes through: collecting every 700 took a third of the
+    # time that making them takes.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    # Each kernel gives the interpreter away and waits for it again; while a model is fitted beside the
+    # loop, that is a wait of up to this long, some thirty times a batch.
+    sys.setswitchinterval(0.0005)
 
 
 def longest_stop_s(settings: Settings) -> float:
@@ -176,14 +189,32 @@ class Service:
         if self._on_serving is not None:
             self._on_serving(self._url)
         try:
+            # Kernels are loaded while the cluster is asked: both take a quarter of a second at each start.
+            warmed = None if self._only == "alerting" else self._warming()
             partitions = self._wait_for_topics()
             if partitions is not None:
-                self._serve(partitions)
+                self._serve(partitions, warmed)
         finally:
             self._fits.shutdown(wait=False, cancel_futures=True)
             http.stop()
 
-    def _serve(self, partitions: dict[str, int]) -> None:
+    def _warming(self) -> Future[None]:
+        """`warm` in a thread that nobody waits for at the end."""
+        _log.info("compiling kernels; the first start on a machine takes up to a minute")
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                warm(self._settings.detection)
+            except BaseException as error:  # noqa: BLE001  whoever waits raises it
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        threading.Thread(target=run, name="warm", daemon=True).start()
+        return done
+
+    def _serve(self, partitions: dict[str, int], warmed: Future[None] | None) -> None:
         settings = self._settings
         if self._only != "detection":
             self._workers = build_workers(
@@ -198,11 +229,11 @@ class Service:
         for worker in self._workers:
             worker.start()
         try:
-            if self._only == "alerting":
+            if warmed is None:
                 self._started = True
                 self._stop.wait()
             else:
-                self._detect(partitions)
+                self._detect(partitions, warmed)
         finally:
             for worker in self._workers:
                 worker.stop(max(settings.shutdown.drain - self._stopping_s(), _LEAST_DRAIN_S))
@@ -214,14 +245,12 @@ class Service:
                     )
             _log.info("stopped")
 
-    def _detect(self, partitions: dict[str, int]) -> None:
+    def _detect(self, partitions: dict[str, int], warmed: Future[None]) -> None:
         settings = self._settings
         model = None
         if settings.model.path:
             detection = settings.detection
             model = load_model(settings.model.path, detection.ensemble, detection.features)
-        _log.info("compiling kernels; the first start on a machine takes up to a minute")
-        warm(settings.detection)
         cluster = ClusterState(self._metrics, logs.logger("stream"))
         worker = settings.worker.id
         writer, restorer = self._saving(model)
@@ -249,21 +278,18 @@ class Service:
             clock=self._clock,
             log=logs.logger("stream"),
         )
-        self._runtime = runtime
-        self._started = True
-        threading.Thread(target=self._import_late, name="import", daemon=True).start()
-        # What lives now lives to the end; leaving it out of collections saves pauses of 100 ms. A batch makes
-        # tens of thousands of tuples that no cycle goes through: collecting every 700 took a third of the
-        # time that making them takes.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        # Each kernel gives the interpreter away and waits for it again; while a model is fitted beside the
-        # loop, that is a wait of up to this long, some thirty times a batch.
-        sys.setswitchinterval(0.0005)
+
+        def begin() -> None:
+            warmed.result()
+            runtime.still_turning()
+            self._runtime = runtime
+            self._started = True
+            threading.Thread(target=self._import_late, name="import", daemon=True).start()
+            _settle()
+
         watch.start()
         try:
-            runtime.run(self._stop)
+            runtime.run(self._stop, begin)
         except Stopped:
             _log.warning("stopped while Kafka was away; the batch in flight will be read again")
         finally:

@@ -7,7 +7,9 @@ compiler reorder sums) stays off, and a division by zero gives inf or NaN as in 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -41,6 +43,19 @@ def _source_digest(root: Path) -> str:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
+
+def _leave_out(name: str, while_importing: str) -> None:
+    """Import a module as if another were not installed."""
+    if name not in sys.modules:
+        sys.modules[name] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module(while_importing)
+        finally:
+            del sys.modules[name]
+
+
+# numba looks for BLAS there, for matrix products that no kernel may have; that took a tenth of a start.
+_leave_out("scipy.linalg.cython_blas", while_importing="numba.np.arraymath")
 
 if "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,9 @@ def test_a_message_is_not_read_as_markup(
     monkeypatch.chdir(tmp_path)
     ran = anomalyd("check-config", name)
     assert (ran.code, ran.err) == (2, f"error: {name}: No such file or directory")
+
+
+@pytest.mark.parametrize("module", ["scipy.linalg", "httpx", "sklearn"])
+def test_a_start_waits_for_no_library_that_it_does_not_need(module: str) -> None:
+    asked = f"import sys; import service.commands.run; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0

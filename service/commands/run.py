@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from service import app as composition
 from service import logs
 from service.commands.options import BootstrapOption, ConfigOption, SetOption, settings_of
-from service.workers.supervisor import Supervisor
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.workers.supervisor import Supervisor
 
 app = typer.Typer()
 
@@ -33,7 +36,14 @@ def run(
     settings = settings_of(config, overrides, bootstrap)
     logs.configure(settings.log.level, json=settings.log.as_json)
     service = (
-        composition.Service(settings, only=only) if workers == 1 else Supervisor(settings, workers, only=only)
+        composition.Service(settings, only=only) if workers == 1 else _supervisor(settings, workers, only)
     )
     with composition.stopped_by_signals(service):
         service.run()
+
+
+def _supervisor(settings: Settings, workers: int, only: composition.Only | None) -> Supervisor:
+    """Imported only here: a process that works itself does not wait for the supervisor's HTTP client."""
+    from service.workers.supervisor import Supervisor
+
+    return Supervisor(settings, workers, only=only)

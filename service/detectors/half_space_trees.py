@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -64,6 +65,30 @@ def _densities(mass: npt.NDArray[np.int64]) -> Floats:
     return density[:, leaves - 1 :].copy()
 
 
+@cache
+def _planted(trees: int, depth: int, seed: int) -> tuple[npt.NDArray[np.int8], Floats, RankedTrees]:
+    """Random boxes around the middle of the feature space, halved along random dimensions.
+
+    Their dimensions and splits, and both to walk through. All partitions have the same and none changes them.
+    """
+    rng = np.random.Generator(np.random.Philox(seed))
+    dimensions, splits = np.zeros((trees, 2**depth - 1), np.int8), np.zeros((trees, 2**depth - 1))
+    for tree in range(trees):
+        middle = rng.uniform(-0.3, 0.3, VECTOR_WIDTH)
+        half = 1.0 - np.abs(middle)
+        boxes = {0: (middle - half, middle + half)}
+        for node in range(2**depth - 1):
+            low, high = boxes.pop(node)
+            d = int(rng.integers(VECTOR_WIDTH))
+            split = (low[d] + high[d]) / 2
+            dimensions[tree, node], splits[tree, node] = d, split
+            left_high, right_low = high.copy(), low.copy()
+            left_high[d] = right_low[d] = split
+            boxes[2 * node + 1], boxes[2 * node + 2] = (low, left_high), (right_low, high)
+    # At or above a split is above the next smaller number.
+    return dimensions, splits, RankedTrees.of(dimensions, np.nextafter(splits, -np.inf), VECTOR_WIDTH)
+
+
 class HalfSpaceTreesDetector(AnomalyDetector):
     """One set of trees for the partition, scoring by the counts of the last full window."""
 
@@ -71,30 +96,10 @@ class HalfSpaceTreesDetector(AnomalyDetector):
         self.name = config.type
         self._config = config
         leaves = 2**config.depth
-        self.dimensions = np.zeros((config.trees, leaves - 1), np.int8)
-        self.splits = np.zeros((config.trees, leaves - 1))
-        self._plant(np.random.Generator(np.random.Philox(config.seed)))
-        # At or above a split is above the next smaller number.
-        cuts = np.nextafter(self.splits, -np.inf)
-        self._trees = RankedTrees.of(self.dimensions, cuts, VECTOR_WIDTH)
+        self.dimensions, self.splits, self._trees = _planted(config.trees, config.depth, config.seed)
         self._score_by(np.zeros((config.trees, leaves), np.int64))
         self._latest = np.zeros((config.trees, leaves), np.int64)
         self._learned = 0
-
-    def _plant(self, rng: np.random.Generator) -> None:
-        """Halve a random box around the middle of the feature space along random dimensions."""
-        for tree in range(self._config.trees):
-            middle = rng.uniform(-0.3, 0.3, VECTOR_WIDTH)
-            half = 1.0 - np.abs(middle)
-            boxes = {0: (middle - half, middle + half)}
-            for node in range(2**self._config.depth - 1):
-                low, high = boxes.pop(node)
-                d = int(rng.integers(VECTOR_WIDTH))
-                split = (low[d] + high[d]) / 2
-                self.dimensions[tree, node], self.splits[tree, node] = d, split
-                left_high, right_low = high.copy(), low.copy()
-                left_high[d] = right_low[d] = split
-                boxes[2 * node + 1], boxes[2 * node + 2] = (low, left_high), (right_low, high)
 
     def _score_by(self, counts: npt.NDArray[np.int64]) -> None:
         """Make these points in each leaf (trees, leaves) the ones that score."""

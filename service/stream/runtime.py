@@ -8,6 +8,7 @@ it is not fetched while it is restored beside the loop, and goes on at the group
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -123,8 +124,10 @@ class StreamRuntime:
 
     # The loop.
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event, begin: Callable[[], None]) -> None:
         """Turn until `stop` is set; the batch in flight is committed before this returns.
+
+        `begin` is called when the clients are ready, and the group is joined when it returns.
 
         Raises:
             AnomalydError: an error of Kafka's that no trying again mends; to be started anew.
@@ -133,6 +136,7 @@ class StreamRuntime:
         try:
             self._restorer.start()
             self._transactions.renew()
+            begin()
             self._consumer.subscribe(
                 [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
