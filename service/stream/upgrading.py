@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from service.errors import AnomalydError
 from service.history.frozen import BrokenError, freeze
 from service.pipeline import DetectionPipeline
-from service.stream.clients import made, make_snapshot_producer
+from service.stream.clients import consumer_properties, made, make_snapshot_producer
 from service.stream.config import KafkaConfig
 from service.stream.reading import Span, reader_of, span_of
 from service.stream.restoring import Standing, cut_off, unfit
@@ -131,7 +131,9 @@ def _set_offset(kafka: KafkaConfig, at: TopicPartition) -> None:
             if set_.error is not None:
                 raise KafkaException(set_.error)
     except KafkaException as error:
+        session_s = int(consumer_properties(kafka, "")["session.timeout.ms"]) / 1000.0
         raise AnomalydError(
             f"the offset of group {kafka.group_id!r} in partition {at.partition} of {at.topic!r} cannot be "
-            f"set to {at.offset}: {error.args[0].str()}. Stop all workers first"
+            f"set to {at.offset}: {error.args[0].str()}. Stop all workers first; one that just ended counts "
+            f"for {session_s:g} s more (session.timeout.ms)"
         ) from error
