@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from service.stream.runtime import Stopped, StreamRuntime
 from service.stream.snapshots.config import SnapshotsConfig
 from service.stream.snapshots.form import About, Subject
 from service.stream.snapshots.taking import SnapshotTaker
+from service.stream.snapshots.writer import Written
 from service.stream.transaction import TransactionAborted
 from service.wire.limits import InputLimits
 
@@ -103,8 +105,9 @@ class NotingWriter:
     def seconds(self, _: int) -> float:
         return 0.0
 
-    def write(self, about: About, _: Mapping[str, Array]) -> None:
+    def write(self, about: About, _: Mapping[str, Array]) -> Future[Written | None]:
         self.written.append(about)
+        return Future()
 
     def wait(self, _: float) -> bool:
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from service.clock import Clock
@@ -9,7 +10,7 @@ from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
 from service.stream.snapshots.config import SnapshotsConfig
 from service.stream.snapshots.form import About
-from service.stream.snapshots.writer import SnapshotWriter
+from service.stream.snapshots.writer import SnapshotWriter, Written
 
 _SHARE = 0.01  # of the time may go into writing snapshots of a partition
 _SHORTEST_S = 10.0  # between two of them, for want of records
@@ -17,12 +18,21 @@ _SHORTEST_S = 10.0  # between two of them, for want of records
 
 @dataclass(slots=True)
 class _Since:
-    """What came after a partition's last snapshot."""
+    """What came after a partition's last snapshot, and when the newest that stands on the topic was taken."""
 
     about: About
     at: float
+    standing_at: float
     records: int = 0
     deciding_s: float = 0.0
+    written: Future[Written | None] | None = None
+
+    def look(self) -> None:
+        """See whether the last one stands by now; where it failed, the one before still counts."""
+        if self.written is not None and self.written.done():
+            if not self.written.cancelled() and self.written.result() is not None:
+                self.standing_at = self.at
+            self.written = None
 
 
 class SnapshotTaker:
@@ -38,7 +48,7 @@ class SnapshotTaker:
         """A partition goes live at `offset`, restored from the snapshot that `about` is of."""
         age_s = max(self._clock.now() - about.taken_ms / 1000.0, 0.0)
         at = self._clock.monotonic() - age_s
-        self._since[about.partition] = _Since(about, at, offset - about.offset)
+        self._since[about.partition] = _Since(about, at, at, offset - about.offset)
 
     def drop(self, partition: int) -> None:
         """The partition is no longer ours."""
@@ -79,10 +89,12 @@ class SnapshotTaker:
             return
         taken_ms = int(self._clock.now() * 1000)
         about = replace(since.about, offset=offset, generation=1, taken_ms=taken_ms)
-        self._writer.write(about, pipeline.state())
-        self._since[partition] = _Since(about, self._clock.monotonic())
+        written = self._writer.write(about, pipeline.state())
+        since.look()
+        self._since[partition] = _Since(about, self._clock.monotonic(), since.standing_at, written=written)
 
     def show_ages(self) -> None:
         now = self._clock.monotonic()
         for partition, since in self._since.items():
-            self._metrics.snapshot_age_seconds.labels(str(partition)).set(now - since.at)
+            since.look()
+            self._metrics.snapshot_age_seconds.labels(str(partition)).set(now - since.standing_at)

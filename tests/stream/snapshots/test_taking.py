@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from service.pipeline import DetectionPipeline
 from service.stream.snapshots.config import SnapshotsConfig
 from service.stream.snapshots.form import About
 from service.stream.snapshots.taking import SnapshotTaker
-from service.stream.snapshots.writer import SnapshotWriter
+from service.stream.snapshots.writer import SnapshotWriter, Written
 from tests.stream.memory_kafka import MemoryKafka
 from tests.stream.snapshots.saved import about, state, writer_of
 
@@ -26,12 +27,15 @@ class NotingWriter:
         self.busy = False
         self.took_s = 0.0
         self.written: list[About] = []
+        self.futures: list[Future[Written | None]] = []
 
     def seconds(self, _partition: int) -> float:
         return self.took_s
 
-    def write(self, about: About, _arrays: Any) -> None:
+    def write(self, about: About, _arrays: Any) -> Future[Written | None]:
         self.written.append(about)
+        self.futures.append(Future())
+        return self.futures[-1]
 
 
 class NoPipeline:
@@ -161,6 +165,18 @@ def test_nothing_is_taken_where_nothing_came() -> None:
     taking.begin()
     taking.taker.take(0, PIPELINE, 100)
     assert taking.writer.written == []
+
+
+@pytest.mark.parametrize(("outcome", "age_s"), [(None, 25.0), (Written(1, 2), 5.0)])
+def test_the_age_shown_is_that_of_what_stands_on_the_topic(outcome: Written | None, age_s: float) -> None:
+    taking = Taking()
+    taking.begin(replayed=1)
+    taking.clock.advance(20.0)
+    taking.taker.take(0, PIPELINE, 101)
+    taking.clock.advance(5.0)
+    assert taking.ages == {"0": pytest.approx(25.0)}
+    taking.writer.futures[0].set_result(outcome)
+    assert taking.ages == {"0": pytest.approx(age_s)}
 
 
 def test_what_leaves_is_not_due_and_has_no_age() -> None:
