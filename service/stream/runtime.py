@@ -305,11 +305,11 @@ class StreamRuntime:
         """
         if at.partition in self._fetched:
             self._consumer.seek(at)
-            self._consumer.resume([at])
         else:
             self._intake.assigned(self._topic, [at.partition])
             self._consumer.incremental_assign([at])
             self._fetched.add(at.partition)
+        self._consumer.resume([at])  # a pause outlives the assignment in which it was made
 
     # Observing.
 

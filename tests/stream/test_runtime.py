@@ -170,7 +170,7 @@ def test_an_assigned_partition_stands_still_until_it_is_restored_and_goes_on_whe
     assert played.consumer.told == [("incremental_assign", [])]
     assert not played.runtime.ready
     played.turn()
-    assert played.consumer.told[1:] == [("incremental_assign", [(0, 0)])]
+    assert played.consumer.told[1:] == [("incremental_assign", [(0, 0)]), ("resume", [(0, 0)])]
     assert played.runtime.ready
 
 
@@ -223,17 +223,19 @@ def test_a_partition_whose_batch_was_undone_goes_back_to_where_the_group_stands(
     played.turn(0, 1)
     played.transactions.fault = TransactionAborted(KafkaError(KafkaError.ILLEGAL_GENERATION))
     played.turn(2)
-    assert [name for name, _ in played.consumer.told[2:]] == ["pause"]
+    assert [name for name, _ in played.consumer.told[3:]] == ["pause"]
     played.turn()
-    assert played.consumer.told[3:] == [("seek", [(0, 0)]), ("resume", [(0, 0)])]
+    assert played.consumer.told[4:] == [("seek", [(0, 0)]), ("resume", [(0, 0)])]
 
 
-def test_a_partition_that_left_and_came_back_is_fetched_anew() -> None:
+def test_a_partition_that_left_while_it_was_paused_goes_on_when_it_comes_back() -> None:
     played = Played()
     played.assign()
     played.turn(0)
+    played.transactions.fault = TransactionAborted(KafkaError(KafkaError.ILLEGAL_GENERATION))
+    played.turn(1)
     played.lose()
-    assert played.consumer.told[2:] == [("incremental_unassign", [(0, -1001)])]
+    assert [name for name, _ in played.consumer.told[3:]] == ["pause", "incremental_unassign"]
     played.assign()
     played.turn()
-    assert played.consumer.told[3:] == [("incremental_assign", []), ("incremental_assign", [(0, 0)])]
+    assert [name for name, _ in played.consumer.told[6:]] == ["incremental_assign", "resume"]
