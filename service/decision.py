@@ -156,43 +156,7 @@ class DecisionBatch:
     incident_offset: Ints
 
 
-_NEWEST, _GAP, _POINTS = range(3)  # cadence, per source: newest time, mean gap, points so far
 _OPENED_AT, _CALM, _WORST = range(3)  # incident, per source
-_CADENCE_MEMORY = 1000.0
-
-
-@kernel
-def _keep_time(cadence: Floats, time_ms: int) -> None:
-    """Learn the time of a source's next point."""
-    if cadence[_POINTS] > 0.0:
-        gap = max(float(time_ms) - cadence[_NEWEST], 0.0)
-        if cadence[_POINTS] > 1.0:  # a pause is no change of cadence
-            gap = min(gap, 4.0 * cadence[_GAP])
-        cadence[_GAP] += (gap - cadence[_GAP]) / min(cadence[_POINTS], _CADENCE_MEMORY)
-    cadence[_POINTS] += 1.0
-    cadence[_NEWEST] = max(cadence[_NEWEST], float(time_ms))
-
-
-@kernel
-def _budgets(
-    source: Ints,
-    time_ms: Ints,
-    cadence: Floats,
-    per_point: float,
-    per_ms: float,
-    budget: Floats,
-    gap_ms: Floats,
-    seen: Floats,
-) -> None:
-    cadence = borrowed(cadence)
-    for point in range(source.shape[0]):
-        own = cadence[source[point]]
-        _keep_time(own, time_ms[point])
-        budget[point] = per_point
-        if per_ms > 0.0:
-            budget[point] = min(max(per_ms * own[_GAP], SMALLEST_BUDGET), LARGEST_BUDGET)
-        gap_ms[point] = own[_GAP]
-        seen[point] = own[_POINTS]
 
 
 # -log2 of a fifth: the exponent from which on a score is 0.
@@ -279,26 +243,30 @@ def _decide(
 
 
 class Decision:
-    """Holds each source's cadence and open incident."""
+    """Holds each source's open incident."""
 
     def __init__(self, config: DecisionConfig) -> None:
         self._config = config
         severity = config.severity
         self._steps = np.array([severity.medium, severity.high, severity.critical])
-        self.table = StateTable({"cadence": Column(np.float64, 3), "incident": Column(np.int64, 3)})
+        self.table = StateTable({"incident": Column(np.int64, 3)})
 
-    def keep_time(self, source: Ints, time_ms: Ints) -> Pace:
-        """Learn the sources' cadence, which a budget per time follows."""
-        false_alarms, n = self._config.false_alarms, len(source)
-        pace = Pace(np.empty(n), np.empty(n), np.empty(n))
-        cadence, per_point, per_ms = self.table["cadence"], false_alarms.per_point, false_alarms.per_ms
-        _budgets(source, time_ms, cadence, per_point, per_ms, pace.budget, pace.gap_ms, pace.seen)
-        return pace
+    def pace(self, gap_ms: Floats, seen: Floats) -> Pace:
+        """The budgets of points whose sources usually report every `gap_ms`, and have so many times."""
+        false_alarms = self._config.false_alarms
+        budget = np.full(len(gap_ms), false_alarms.per_point)
+        if false_alarms.per_ms > 0.0:
+            budget = np.clip(false_alarms.per_ms * gap_ms, SMALLEST_BUDGET, LARGEST_BUDGET)
+        return Pace(budget, gap_ms, seen)
 
     def open_since(self, slot: int) -> int | None:
         """The input offset that opened the incident that a source has open; a negative slot has none."""
         opened_at = int(self.table["incident"][slot, _OPENED_AT]) if slot >= 0 else 0
         return opened_at - 1 if opened_at else None
+
+    def severity_of(self, score: float) -> Severity:
+        """How bad a score is."""
+        return Severity(int((score > self._steps).sum()))
 
     def gates(self, budget: Floats) -> Floats:
         """How rare (n,) a point must be to pass the threshold: at 0.8 as its budget, at 0.9 a tenth of it."""

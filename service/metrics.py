@@ -59,6 +59,12 @@ class Metrics:
         self.sources_evicted = Counter(
             "anomalyd_sources_evicted", "Sources forgotten to keep memory bounded.", registry=r
         )
+        self.sources_silent = Gauge(
+            "anomalyd_sources_silent",
+            "Sources that have fallen silent against their own cadence.",
+            ["partition"],
+            registry=r,
+        )
         self.state_bytes = Gauge("anomalyd_state_bytes", "Memory held by per-source state.", registry=r)
         # Snapshots.
         self.snapshots = Counter("anomalyd_snapshots", "Snapshots, by outcome.", ["outcome"], registry=r)

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from service.absence import Absence, AbsenceConfig, Teller
 from service.clock import Clock, SystemClock
 from service.decision import Decision, DecisionConfig
 from service.detectors.calibration import BudgetCalibration
@@ -30,7 +31,7 @@ from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
 from service.wire.reader import Others, ReadBatch
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 """Raised whenever the same input would give other results; part of every model version."""
 
 LEAN = {"recurrence_values": 0, "joint_values": 8, "signs_of_change": False}
@@ -44,6 +45,7 @@ class DetectionConfig(DecisionConfig):
     """`lean` keeps less of every source, for a million of them: it sets what is not set otherwise."""
     features: FeatureConfig = FeatureConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
+    absence: AbsenceConfig = AbsenceConfig()
     max_sources: int = Field(1_000_000, ge=1, le=100_000_000)
     """Sources of one partition with history in memory; the least recently seen make room."""
     max_values_per_source: int = Field(1024, ge=1, le=65_536)
@@ -108,8 +110,14 @@ class DetectionPipeline:
         self.ensemble = make_ensemble(self.config.ensemble, executor)
         self._calibration = BudgetCalibration()
         self._decision = Decision(self.config)
+        self._absence = Absence(self.config.absence)
         long_memory = self._features.long_memory
-        source_tables = (self._calibration.table, self._decision.table, long_memory.source_table)
+        source_tables = (
+            self._calibration.table,
+            self._decision.table,
+            self._absence.table,
+            long_memory.source_table,
+        )
         series_tables = (self._features.table, long_memory.table)
         self.sources = Sources(
             self.config.max_sources,
@@ -117,14 +125,17 @@ class DetectionPipeline:
             source_tables=source_tables,
             series_tables=series_tables,
             others=long_memory.kinds,
+            is_watched=self._absence.is_watched,
         )
+        place_name = f"{topic}-{partition}"
         self.publication = Publication(
-            place_name=f"{topic}-{partition}",
+            place_name=place_name,
             model_version=self.lineage,
             result_features=self.config.result_features,
             detectors=[detector.name for detector in self.ensemble.detectors],
             weights=self.ensemble.weights,
             resolve_after_points=self.config.resolve_after_points,
+            teller=Teller(place_name, self.lineage, self._decision),
         )
         if model is not None:
             self.ensemble.restore(model.arrays)
@@ -134,6 +145,11 @@ class DetectionPipeline:
         """Points that got a score."""
         self.promised = 0.0
         """The sum of their budgets: how many of them may be false alarms."""
+
+    @property
+    def silent_sources(self) -> int:
+        """Sources that have fallen silent against their own cadence."""
+        return self._absence.silent()
 
     @property
     def state_bytes(self) -> int:
@@ -149,6 +165,7 @@ class DetectionPipeline:
         parts = {
             "sources": self.sources.state(),
             **{name: table.arrays(rows) for name, (table, rows) in self._saved().items()},
+            "absence": self._absence.state(),
             "ensemble": self.ensemble.state(),
             "counts": {"judged": np.array([self.judged]), "promised": np.array([self.promised])},
         }
@@ -160,6 +177,7 @@ class DetectionPipeline:
         return {
             "calibration": (self._calibration.table, sources.slots),
             "decision": (self._decision.table, sources.slots),
+            "cadence": (self._absence.table, sources.slots),
             "joined": (long_memory.source_table, sources.slots),
             "features": (self._features.table, sources.series),
             "long_memory": (long_memory.table, sources.series),
@@ -182,6 +200,7 @@ class DetectionPipeline:
         self.sources.restore(part("sources"))
         for name, (table, _) in self._saved().items():
             table.restore(part(name))
+        self._absence.restore(part("absence"))
         self.ensemble.restore(part("ensemble"))
         counts = part("counts")
         self.judged, self.promised = int(counts["judged"][0]), float(counts["promised"][0])
@@ -284,11 +303,16 @@ class DetectionPipeline:
             start = placed.stop
 
     def _score(self, batch: PointBatch, placed: Placement) -> ScoredPoints:
-        time_ms, offset = (batch.points[field][placed.fresh] for field in ("time_ms", "offset"))
+        time_ms, record_time_ms, offset = (
+            batch.points[field][placed.fresh] for field in ("time_ms", "record_time_ms", "offset")
+        )
         features = self._features.advance(placed, time_ms)
         surprises = self.ensemble.members(features)
         reference = self.ensemble.combine(surprises)
-        pace = self._decision.keep_time(placed.source, time_ms)
+        gap_ms, seen, silences = self._absence.advance(
+            placed.source, time_ms, record_time_ms, offset, self.sources.source_id
+        )
+        pace = self._decision.pace(gap_ms, seen)
         gate = self._decision.gates(pace.budget)
         surprise, opening = self._calibration.advance(placed.source, reference, features.evidence, gate)
         decided = self._decision.advance(placed.source, offset, pace, surprise, opening)
@@ -296,4 +320,4 @@ class DetectionPipeline:
         self.judged += int(judged.sum())
         # One after the other, as the sum of any split into batches must be.
         self.promised = float(np.cumsum(np.append(self.promised, pace.budget[judged]))[-1])
-        return ScoredPoints(batch, placed, features, surprises, decided)
+        return ScoredPoints(batch, placed, features, surprises, decided, silences)

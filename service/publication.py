@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service import explanation
+from service.absence import Silence, Teller, Told
 from service.decision import DecisionBatch, Incident, Severity, member_scores
 from service.features.engine import Feature, FeatureBatch
 from service.history.sources import Arrival, Placement
@@ -77,7 +78,8 @@ class Outcomes:
     """What `n` records give, by their place among those that were read together.
 
     A dead letter has the status `NO_RESULT` and nothing else. `anomalies` holds the anomaly records, whose
-    severity and incident change stand in the columns. Results of points lie in `stretches`, answers to
+    severity and incident change stand in the columns; `silences` those of sources that fell silent or came
+    back, each with the record that made it visible. Results of points lie in `stretches`, answers to
     instructions in `answers`; `keys` and `results` take them apart for whoever wants them one by one.
     """
 
@@ -85,6 +87,7 @@ class Outcomes:
         self.stretches: list[Stretch] = []
         self.answers: dict[int, tuple[bytes, bytes]] = {}  # key and result
         self.anomalies: dict[int, bytes] = {}
+        self.silences: list[tuple[int, Told]] = []
         self.status = np.full(records, NO_RESULT, np.uint8)
         self.severity = np.zeros(records, np.uint8)
         self.incident = np.zeros(records, np.uint8)
@@ -151,6 +154,7 @@ class ScoredPoints:
     features: FeatureBatch
     surprises: npt.NDArray[np.float64]
     decided: DecisionBatch
+    silences: Sequence[Silence] = ()
 
 
 class Why(NamedTuple):
@@ -197,6 +201,7 @@ class Publication:
         detectors: Sequence[str],
         weights: Sequence[float],
         resolve_after_points: int,
+        teller: Teller,
     ) -> None:
         """`place_name` begins the ids of anomalies; `weights` are the detectors' in the ensemble."""
         self._place_name = place_name
@@ -205,6 +210,7 @@ class Publication:
         self._detectors = detectors
         self._weights = weights
         self._quiet_points = resolve_after_points
+        self._teller = teller
         self._writer = ResultWriter(_SEVERITIES, _INCIDENTS, result_features, detectors)
 
     def of(self, read: ReadBatch, steps: Sequence[ScoredPoints | Obeyed]) -> Outcomes:
@@ -257,6 +263,10 @@ class Publication:
         outcomes.severity[scored_records] = decided.severity
         outcomes.incident[scored_records] = decided.incident
         outcomes.anomalous[scored_records] = decided.anomalous
+        for silent in scored.silences:
+            at = batch.points[placed.fresh[silent.point]]
+            record_of_it = self._teller.tell(silent, int(at["offset"]), int(at["record_time_ms"]))
+            outcomes.silences.append((int(at["record"]), record_of_it))
 
     def why(self, scored: ScoredPoints, j: int) -> Why:
         """What explains fresh point j of a stretch, which has a score."""

@@ -45,13 +45,19 @@ def decide(
     """Points of one source, `every_ms` apart, at neighbouring offsets."""
     offset = np.arange(first_offset, first_offset + len(surprise))
     return advance(
-        decision, np.full(len(surprise), source), offset * every_ms, offset, np.asarray(surprise, np.float64)
+        decision,
+        np.full(len(surprise), source),
+        np.full(len(surprise), float(every_ms)),
+        offset,
+        np.asarray(surprise, np.float64),
     )
 
 
-def advance(decision: Decision, source: Ints, time_ms: Ints, offset: Ints, surprise: Floats) -> DecisionBatch:
+def advance(
+    decision: Decision, source: Ints, gap_ms: Floats, offset: Ints, surprise: Floats
+) -> DecisionBatch:
     """Every point that is an anomaly may open an incident."""
-    pace = decision.keep_time(source, time_ms)
+    pace = decision.pace(gap_ms, np.ones(len(source)))
     threshold = decision._config.threshold
     opening = np.array(
         [score_of(s, p0) > threshold for s, p0 in zip(surprise, pace.budget, strict=True)], bool
@@ -143,7 +149,7 @@ def test_an_incident_that_the_first_record_of_a_topic_opened_is_one() -> None:
 def test_each_source_has_an_incident_of_its_own() -> None:
     decision = Decision(config(resolve_after_points=2))
     source = np.array([0, 1, 0, 1, 0])
-    batch = advance(decision, source, np.arange(5) * 1000, np.arange(5), np.array([5.0, 5.0, 5.0, 0.0, 0.0]))
+    batch = advance(decision, source, np.full(5, 1000.0), np.arange(5), np.array([5.0, 5.0, 5.0, 0.0, 0.0]))
     assert batch.incident.tolist() == [OPENED, OPENED, UPDATED, NONE, NONE]
     assert batch.incident_offset.tolist() == [0, 1, 0, 1, 0]
 
@@ -247,43 +253,15 @@ def test_budget_per_point_is_the_same_for_all_points() -> None:
 @pytest.mark.parametrize("every_s", [1, 60, 3600])
 def test_a_budget_per_day_follows_the_cadence_of_its_source(every_s: int) -> None:
     decision = Decision(config(false_alarms="2 per day"))
-    batch = decide(decision, np.zeros(100), every_ms=every_s * 1000)
-    assert batch.pace.budget[1:] == pytest.approx(min(2 * every_s / 86_400, LARGEST_BUDGET))
-    assert batch.pace.budget[0] == SMALLEST_BUDGET
-
-
-def test_a_budget_per_day_is_each_sources_own() -> None:
-    decision = Decision(config(false_alarms="1 per day"))
-    fast = decide(decision, np.zeros(50), source=0, every_ms=1000)
-    slow = decide(decision, np.zeros(50), source=1, every_ms=60_000)
-    assert slow.pace.budget[-1] == pytest.approx(60 * fast.pace.budget[-1])
+    budget = decision.pace(np.array([0.0, every_s * 1000.0]), np.array([1.0, 2.0])).budget
+    assert budget.tolist() == pytest.approx([SMALLEST_BUDGET, min(2 * every_s / 86_400, LARGEST_BUDGET)])
 
 
 @pytest.mark.parametrize("false_alarms", [0.001, "1 per day"])
-def test_the_pace_of_a_source_is_known_whatever_the_budget(false_alarms: object) -> None:
+def test_the_pace_of_a_source_is_told_whatever_the_budget(false_alarms: object) -> None:
     pace = decide(Decision(config(false_alarms=false_alarms)), np.zeros(5), every_ms=3000).pace
-    assert pace.gap_ms.tolist() == [0, 3000, 3000, 3000, 3000]
-    assert pace.seen.tolist() == [1, 2, 3, 4, 5]
-
-
-def test_a_pause_is_no_change_of_cadence() -> None:
-    decision = Decision(config(false_alarms="1 per day"))
-    before = decide(decision, np.zeros(1000), every_ms=1000).pace.budget[-1]
-    later = np.arange(20) * 1000 + 30 * DAY_MS
-    after = advance(decision, np.zeros(20, np.int64), later, np.arange(20), np.zeros(20)).pace.budget
-    assert after == pytest.approx(before, rel=0.01)
-
-
-def test_a_new_cadence_is_learned() -> None:
-    decision = Decision(config(false_alarms="1 per day"))
-    decide(decision, np.zeros(1000), every_ms=1000)
-    budget = decide(decision, np.zeros(8000), first_offset=2000, every_ms=2000).pace.budget[-1]
-    assert budget == pytest.approx(2 / 86_400, rel=0.01)
-
-
-def test_points_without_a_surprise_count_for_the_cadence() -> None:
-    decision = Decision(config(false_alarms="1 per day"))
-    assert decide(decision, np.full(10, math.nan)).pace.budget[-1] == pytest.approx(1 / 86_400)
+    assert pace.gap_ms.tolist() == [3000] * 5
+    assert pace.seen.tolist() == [1] * 5
 
 
 @pytest.mark.parametrize(
@@ -307,7 +285,7 @@ def test_configurations_out_of_bounds_are_refused_by_name(wrong: dict[str, objec
 def test_an_anomaly_that_may_not_open_an_incident_opens_none_but_goes_on_with_one() -> None:
     decision = Decision(config())
     source, offset = np.zeros(3, np.int64), np.arange(3)
-    pace = decision.keep_time(source, offset * 1000)
+    pace = decision.pace(np.zeros(3), np.ones(3))
     opening = np.array([False, True, False])
     batch = decision.advance(source, offset, pace, np.full(3, 5.0), opening)
     assert batch.anomalous.all()

@@ -25,6 +25,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "detectors": frozenset({"features", "history", "wire"}),
     "decision": frozenset({"detectors", "features", "history", "wire"}),
     "rarity": frozenset(),
+    "absence": frozenset({"decision", "detectors", "features", "history", "wire"}),
     "explanation": frozenset({"detectors", "features", "history", "wire"}),
 }
 ALLOWED["publication"] = frozenset(ALLOWED)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
@@ -113,11 +114,15 @@ def whole(name: str) -> tuple[list[Outcome], DetectionPipeline]:
     return pipeline.process_batch(stream()), pipeline
 
 
-def assert_same_state(one: DetectionPipeline, other: DetectionPipeline) -> None:
+WHERE_IDS_STAND = {"sources/rows", "sources/ids", "sources/counters"}
+"""Ids move together when their room is full, and how much there is a restart forgets."""
+
+
+def assert_same_state(one: DetectionPipeline, other: DetectionPipeline, but: Set[str] = frozenset()) -> None:
     states = one.state(), other.state()
     assert states[0].keys() == states[1].keys()
-    for part, array in states[0].items():
-        np.testing.assert_array_equal(states[1][part], array, part)
+    for part in states[0].keys() - but:
+        np.testing.assert_array_equal(states[1][part], states[0][part], part)
 
 
 def result(outcome: Outcome) -> dict[str, Any]:
@@ -221,7 +226,7 @@ def test_a_pipeline_that_takes_up_the_state_of_another_goes_on_with_the_same_byt
         pipeline = DetectionPipeline(CONFIGS[name])
         pipeline.restore(state)
     assert outcomes == expected
-    assert_same_state(pipeline, one)
+    assert_same_state(pipeline, one, WHERE_IDS_STAND)
     again = pipeline.state()
     assert again.keys() == state.keys()
     for part, array in state.items():

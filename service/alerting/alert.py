@@ -112,7 +112,7 @@ class Alert:
     def _facts(self) -> Iterator[tuple[str, str]]:
         anomaly = self.anomaly
         yield "severity", f"{anomaly.severity} (score {anomaly.score:.3f})"
-        yield "measured", one_line(anomaly.timestamp, 40)
+        yield "noticed" if anomaly.is_absence else "measured", one_line(anomaly.timestamp, 40)
         if anomaly.incident is not None:
             yield "incident", f"{anomaly.incident}, {one_line(anomaly.group, 120)}"
         if anomaly.labels:

@@ -1,4 +1,4 @@
-"""At most one alert per source and severity in a window; pure given what was noted, memory bounded."""
+"""At most one alert per source, kind and severity in a window; pure given what was noted, memory bounded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DeduplicationConfig(BaseModel):
 
 
 class Deduplication:
-    """When each source and severity was last alerted for, as far back as the window reaches.
+    """When each subject and severity was last alerted for, as far back as the window reaches.
 
     A forgotten entry (more than `capacity` within one window) costs a repeated alert, never a lost one.
     """
@@ -43,14 +43,14 @@ class Deduplication:
         """
         if anomaly.incident == "resolved":
             return None
-        last = self._alerted_at.get((anomaly.source_id, anomaly.severity))
+        last = self._alerted_at.get((anomaly.subject, anomaly.severity))
         if last is not None and 0 <= now - last < self._window_s:
             return Reason.DUPLICATE
         return None
 
-    def note(self, source_id: str, severity: str, at: float) -> None:
+    def note(self, subject: str, severity: str, at: float) -> None:
         """An alert went out at `at`; the same one twice, or in another order, changes nothing."""
-        key = (source_id, severity)
+        key = (subject, severity)
         last = self._alerted_at.get(key)
         if last is not None and last >= at:
             return
@@ -58,10 +58,10 @@ class Deduplication:
         self._alerted_at.move_to_end(key)
         self._prune(at)
 
-    def forget(self, source_id: str, severity: str, at: float) -> None:
+    def forget(self, subject: str, severity: str, at: float) -> None:
         """The alert noted at `at` did not go out after all."""
-        if self._alerted_at.get((source_id, severity)) == at:
-            del self._alerted_at[source_id, severity]
+        if self._alerted_at.get((subject, severity)) == at:
+            del self._alerted_at[subject, severity]
 
     def _prune(self, now: float) -> None:
         while self._alerted_at:

@@ -6,14 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from service.wire.anomaly import Anomaly, IncidentChange, Severity
+from service.wire.anomaly import Anomaly, IncidentChange, Severity, subject_of
 from service.wire.timestamps import format_rfc3339
 
 Outcome = Literal["sent", "suppressed", "dead"]
 
 
 class Delivery(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """One record of the topic; the last five members let deduplication and incidents be rebuilt from it.
+    """One record of the topic; the last six members let deduplication and incidents be rebuilt from it.
 
     msgspec, not pydantic: in a storm ten thousand of these are written a second.
     """
@@ -29,6 +29,7 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     severity: Severity
     incident_id: str | None
     incident: IncidentChange | None = None
+    kind: str | None = None
     detected_at: str
 
     @classmethod
@@ -47,6 +48,7 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
             severity=anomaly.severity,
             incident_id=anomaly.incident_id,
             incident=anomaly.incident,
+            kind=anomaly.kind,
             detected_at=anomaly.detected_at,
         )
 
@@ -54,6 +56,11 @@ class Delivery(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     def group(self) -> str:
         """As the anomaly's."""
         return self.incident_id or self.alert_id
+
+    @property
+    def subject(self) -> str:
+        """As the anomaly's."""
+        return subject_of(self.source_id, self.kind)
 
     @property
     def key(self) -> str:

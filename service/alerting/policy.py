@@ -42,12 +42,12 @@ class ChannelPolicy:
             self._incidents.forget(anomaly.group)
             return
         self._incidents.note_told(anomaly.group, anomaly.severity)
-        self._deduplication.note(anomaly.source_id, anomaly.severity, now)
+        self._deduplication.note(anomaly.subject, anomaly.severity, now)
 
     def withdraw(self, anomaly: Anomaly, now: float) -> None:
         """What was admitted was not sent, and will be decided again, here or elsewhere."""
         self._incidents.forget(anomaly.group)
-        self._deduplication.forget(anomaly.source_id, anomaly.severity, now)
+        self._deduplication.forget(anomaly.subject, anomaly.severity, now)
 
     def note_suppressed(self, anomaly: Anomaly) -> None:
         if anomaly.incident == "resolved":
@@ -67,6 +67,6 @@ class ChannelPolicy:
             self._incidents.forget(delivery.group)
         elif delivery.outcome != "suppressed":
             at = parse_rfc3339(delivery.detected_at) / 1000
-            self._deduplication.note(delivery.source_id, delivery.severity, at)
+            self._deduplication.note(delivery.subject, delivery.severity, at)
             if delivery.outcome == "sent":
                 self._incidents.note_told(delivery.group, delivery.severity)

@@ -25,14 +25,16 @@ def _known(name: str) -> str:
 
 
 class RuleConfig(BaseModel):
-    """Anomalies of this severity, from these sources, with all these labels, go to these channels.
+    """Anomalies of this severity and kind, from these sources, with all these labels, go to these channels.
 
+    An absence has no labels, for there is no point that would have them: a rule with labels is not for it.
     `sources` and the labels' values are globs (`pump-*`); upper and lower case differ.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     severity: Severity | Literal["all"] = "all"
+    kind: Literal["all", "point", "absence"] = "all"
     sources: str = Field(default="*", min_length=1, max_length=256)
     labels: dict[str, str] = Field(default_factory=dict)
     channels: list[Annotated[str, AfterValidator(_known)]] = Field(min_length=1)
@@ -41,15 +43,17 @@ class RuleConfig(BaseModel):
 class _Matcher:
     """One rule with its globs compiled."""
 
-    __slots__ = ("_labels", "_severity", "_sources")
+    __slots__ = ("_kind", "_labels", "_severity", "_sources")
 
     def __init__(self, rule: RuleConfig) -> None:
-        self._severity = rule.severity
+        self._severity, self._kind = rule.severity, rule.kind
         self._sources = re.compile(translate(rule.sources))
         self._labels = {name: re.compile(translate(glob)) for name, glob in rule.labels.items()}
 
     def matches(self, anomaly: Anomaly) -> bool:
         if self._severity not in ("all", anomaly.severity):
+            return False
+        if self._kind not in ("all", anomaly.kind or "point"):
             return False
         if not self._sources.match(anomaly.source_id):
             return False

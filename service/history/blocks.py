@@ -163,7 +163,7 @@ class Blocks:
 
     def state(self) -> dict[str, Array]:
         """What is given out and what was given back, as copies; what the tables hold is with their owners."""
-        free = [(*key, first) for key, firsts in self._free.items() for first in firsts]
+        free = [(*key, first) for key, firsts in sorted(self._free.items()) for first in firsts]
         return {"used": self.rows["used"].copy(), "free": np.array(free, np.int64).reshape(-1, 3)}
 
     def restore(self, state: Mapping[str, Array]) -> None:

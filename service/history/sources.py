@@ -8,7 +8,7 @@ now and then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -29,7 +29,7 @@ from service.history.directory import (
 )
 from service.history.layouts import Layouts
 from service.history.table import Array, Column, StateTable
-from service.wire.batch import PointBatch, escaped
+from service.wire.batch import PointBatch, escaped, unescaped
 from service.wire.texts import hash_of
 
 __all__ = ["RECENT_IDS", "Arrival", "Placement", "Sources"]
@@ -83,8 +83,13 @@ class Sources:
         source_tables: Sequence[StateTable],
         series_tables: Sequence[StateTable],
         others: Sequence[Kind] = (),
+        is_watched: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        """`others` are tables for sources of certain widths; their blocks follow that of the series."""
+        """`others` are tables for sources of certain widths; their blocks follow that of the series.
+
+        `is_watched`: whether points of others may yet say something of the source in a slot.
+        """
+        self._is_watched = is_watched
         self._max_sources = max_sources
         self._max_values = max_values
         self._own = StateTable({"source": Column(SOURCE)})
@@ -127,6 +132,11 @@ class Sources:
     @property
     def _rows(self) -> Array:
         return self._own["source"]
+
+    def source_id(self, slot: int) -> str:
+        """The source that has a slot."""
+        source = self._rows[slot]
+        return unescaped(self._ids[source["id_start"] : source["id_stop"]].tobytes())
 
     def names(self, source_id: str) -> tuple[str, ...]:
         """The value names of a source, in the order of its series rows; empty if it is unknown."""
@@ -236,7 +246,8 @@ class Sources:
         """Make rows for the source of point i; false if one that is needed must go first."""
         if len(self) >= self._max_sources:
             oldest = self._oldest()
-            if self._rows[oldest]["seen"] > began:
+            goes_on = self._counters[PLACED] > began
+            if self._rows[oldest]["seen"] > began or (goes_on and self._is_watched(oldest)):
                 return False
             self._release(oldest)
             self.evicted += 1
@@ -275,8 +286,6 @@ class Sources:
             self._own.ensure(slot + 1)
             for table in self._source_tables:
                 table.ensure(len(self._own))
-        for table in self._source_tables:
-            table.clear(slot, slot + 1)
         return slot
 
     def _room_for_id(self, length: int) -> int:
@@ -355,6 +364,8 @@ class Sources:
         self._layouts.release(int(source["layout"]))
         source["seen"] = 0
         self._counters[LIVE] -= 1
+        for table in self._source_tables:
+            table.clear(slot, slot + 1)
         self._free_slots.append(slot)
         self._blocks.release(source["first"], int(source["rows"]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
+from operator import itemgetter
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -103,8 +104,10 @@ class Publisher:
         else:
             messages += self._results(number, records, outcomes, common)
         to, at = route.anomalies, route.partition(route.anomalies, number)
-        for i, body in outcomes.anomalies.items():
-            messages.append((to, at, outcomes.key(i), body, _headers(records, i, common)))
+        told = [(i, outcomes.key(i), body) for i, body in outcomes.anomalies.items()]
+        told += [(i, silence.source_id.encode(), silence.body) for i, silence in outcomes.silences]
+        for i, key, body in sorted(told, key=itemgetter(0)):
+            messages.append((to, at, key, body, _headers(records, i, common)))
         for i, content in others.items():
             if isinstance(content, InvalidRecord):
                 provenance = _headers(records, i, common)[:_PROVENANCE]

@@ -58,6 +58,9 @@ class Tally:
         for change, n in _counts(("", *INCIDENT_CHANGES), (o.incident[which] for o, which in told)):
             metrics.incidents.labels(change).inc(n)
             self._opened += n if change == "opened" else 0
+        for silence in (silence for o in output.outcomes for _, silence in o.silences):
+            metrics.anomalies.labels(silence.severity.name.lower()).inc()
+            metrics.incidents.labels(silence.incident.name.lower()).inc()
         if self._scored:
             metrics.alarm_rate.set(self._opened / self._scored)
 
@@ -72,6 +75,7 @@ class Tally:
         if judged := sum(p.judged for p in pipelines.values()):
             metrics.false_alarm_budget.set(sum(p.promised for p in pipelines.values()) / judged)
         for number, pipeline in pipelines.items():
+            metrics.sources_silent.labels(str(number)).set(pipeline.silent_sources)
             metrics.sources_evicted.inc(pipeline.sources.evicted - self._evicted.get(number, 0))
             self._evicted[number] = pipeline.sources.evicted
 
@@ -80,6 +84,7 @@ class Tally:
         for number in numbers:
             self._evicted.pop(number, None)
             self._metrics.consumer_lag.labels(str(number)).set(0)
+            self._metrics.sources_silent.labels(str(number)).set(0)
 
 
 def _counts(names: Sequence[str], columns: Iterable[npt.NDArray[np.uint8]]) -> Iterator[tuple[str, int]]:

@@ -14,6 +14,15 @@ SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 INCIDENT_CHANGES: tuple[IncidentChange, ...] = ("opened", "updated", "resolved")
 
 
+ABSENCE = "absence"
+"""The kind of a record that tells of a source's silence."""
+
+
+def subject_of(source_id: str, kind: str | None) -> str:
+    """What a record of that kind tells of; no two sources and kinds have the same."""
+    return f"{source_id}\n{kind}" if kind else source_id
+
+
 class _Public(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
@@ -51,11 +60,13 @@ class Anomaly(_Public):
     `id` is made of input topic, partition and offset, so a replay gives the same one; `incident_id`
     is the id of the anomaly that opened the incident, `None` for a point that belongs to none.
     `detected_at` is the input record's Kafka timestamp, never the wall clock. Both times are RFC 3339 in UTC.
+    `kind` is `absence` where a source fell silent or came back, and absent where a point is the matter.
     """
 
     id: str
     incident_id: str | None
     incident: IncidentChange | None = None
+    kind: str | None = None
     source_id: str
     timestamp: str
     detected_at: str
@@ -84,6 +95,15 @@ class Anomaly(_Public):
     def group(self) -> str:
         """What it is told together with: its incident's id, or its own."""
         return self.incident_id or self.id
+
+    @property
+    def is_absence(self) -> bool:
+        return self.kind == ABSENCE
+
+    @property
+    def subject(self) -> str:
+        """What is told of: the source's values, or its absence."""
+        return subject_of(self.source_id, self.kind)
 
     @classmethod
     def parse(cls, body: bytes) -> Anomaly:

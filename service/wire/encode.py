@@ -49,8 +49,9 @@ def anomaly_record(
     explanation: str,
     labels: Mapping[str, str] | None,
     model_version: str,
+    kind: str | None = None,
 ) -> bytes:
-    """A record of the anomalies topic.
+    """A record of the anomalies topic; `kind` says of what, where it is not of a point.
 
     A point of no incident has neither `incident_id` nor `incident`. `values` are (name, number as sent,
     nothing if missing); `expected` (value, lower, typical, upper); `once_per` (points, seconds if known, how
@@ -59,6 +60,7 @@ def anomaly_record(
     """
     incident_text = "null" if incident_id is None else _text(incident_id)
     change = f'"incident":"{incident}"' if incident else '"incident":null'
+    what = f',"kind":"{kind}"' if kind else ""
     shown = ",".join(f"{_text(name)}:{sent or 'null'}" for name, sent in values)
     ranges = ",".join(
         f'{_text(name)}:{{"lower":{computed_text(lower)},"typical":{computed_text(typical)}'
@@ -75,7 +77,7 @@ def anomaly_record(
         for value, detector, share in contributions
     )
     return (
-        f'{{"id":{_text(anomaly_id)},"incidentId":{incident_text},{change},"sourceId":{_text(source_id)}'
+        f'{{"id":{_text(anomaly_id)},"incidentId":{incident_text},{change}{what},"sourceId":{_text(source_id)}'
         f',"timestamp":"{format_rfc3339(time_ms)}","detectedAt":"{format_rfc3339(detected_at_ms)}"'
         f',"score":{computed_text(score)},"severity":"{severity}","values":{{{shown}}},"expected":{{{ranges}}}'
         f',"oncePer":{rarity},"contributions":[{shares}]'

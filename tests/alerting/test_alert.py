@@ -62,3 +62,11 @@ def test_numbers_are_short(value: float | None, text: str) -> None:
 )  # fmt: skip
 def test_what_came_from_outside_becomes_one_visible_line(text: str, clean: str) -> None:
     assert one_line(text, 10) == clean
+
+
+def test_a_silence_says_when_it_was_noticed_and_shows_no_values() -> None:
+    silent = anomaly(kind="absence", values={}, expected={}, labels={}, explanation="Silent for 12 min: why")
+    alert = Alert.of(silent)
+    assert alert.title == "CRITICAL pump-7: Silent for 12 min: why"
+    assert alert.values == []
+    assert dict(alert.facts)["noticed"] == "2026-01-01T00:00:00Z"

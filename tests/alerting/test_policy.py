@@ -180,3 +180,27 @@ def test_memory_stays_bounded() -> None:
     assert len(incidents) <= 100
     deduplication.note("s", "high", START_S + 301)
     assert len(deduplication) == 1
+
+
+def absent(alert_id: str, at: float, incident: str = "opened", *, of: str = "") -> Anomaly:
+    members = record(alert_id, at=START_S + at, severity="high", incidentId=of or alert_id)
+    return Anomaly.model_validate({**members, "incident": incident, "kind": "absence", "labels": {}})
+
+
+def test_a_source_that_falls_silent_soon_after_an_anomaly_is_told_of_all_the_same() -> None:
+    assert decisions(of("a", 0), absent("b", 10), of("c", 20), absent("d", 30)) == [SENT, SENT, TWICE, TWICE]
+
+
+def test_the_end_of_a_silence_is_told_to_who_asked_for_it() -> None:
+    told = [absent("a", 0), absent("a-back", 60, "resolved", of="a")]
+    assert decisions(*told) == [SENT, OVER]
+    assert decisions(*told, send_resolved=True) == [SENT, SENT]
+
+
+def test_after_a_restart_a_silence_that_was_told_is_no_anomaly_that_was_told() -> None:
+    sent = absent("a", 0)
+    delivery = Delivery.of("ops", sent, "sent", "send", 1, START_S)
+    restarted = policy()
+    restarted.restore(Delivery.decode(delivery.encode()))
+    assert take(restarted, absent("b", 10)) is TWICE
+    assert take(restarted, of("c", 10)) is SENT

@@ -38,12 +38,21 @@ def test_a_channel_that_no_rule_names_gets_nothing() -> None:
         ({"labels": {"site": "n*"}}, True),
         ({"labels": {"site": "south"}}, False),
         ({"labels": {"site": "north", "line": "*"}}, False),
+        ({"kind": "all"}, True),
+        ({"kind": "point"}, True),
+        ({"kind": "absence"}, False),
         ({"severity": "critical", "sources": "pump-*", "labels": {"site": "north"}}, True),
         ({"severity": "critical", "sources": "valve-*", "labels": {"site": "north"}}, False),
     ],
 )
 def test_a_rule_matches_where_all_its_parts_do(rule: dict[str, Any], matches: bool) -> None:
     assert reason(rule) is (None if matches else Reason.NO_RULE)
+
+
+@pytest.mark.parametrize(("kind", "told"), [("all", None), ("point", Reason.NO_RULE), ("absence", None)])
+def test_a_silence_is_for_rules_of_its_kind_without_labels(kind: str, told: Reason | None) -> None:
+    assert reason({"kind": kind}, kind="absence", labels={}) is told
+    assert reason({"kind": kind, "labels": {"site": "*"}}, kind="absence", labels={}) is Reason.NO_RULE
 
 
 def test_one_matching_rule_is_enough() -> None:

@@ -66,6 +66,13 @@ def test_results_look_like_those_of_the_pipeline(outcomes: list[Outcome]) -> Non
     assert shape(skipped) == shape(json.loads(outcomes[0].result))
 
 
+def test_a_silence_looks_like_an_anomaly_and_says_its_kind(outcomes: list[Outcome]) -> None:
+    (example,) = examples(" absence")
+    written = next(json.loads(outcome.anomaly) for outcome in outcomes if outcome.anomaly)
+    assert set(example) == {*written, "kind"}
+    assert Anomaly.parse(json.dumps(example).encode()).is_absence
+
+
 def test_anomalies_look_like_those_of_the_pipeline(outcomes: list[Outcome]) -> None:
     (example,) = examples(" anomaly")
     written = json.loads(outcomes[2998].anomaly or b"")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.absence import Told
+from service.decision import Incident, Severity
 from service.publication import Outcomes
 from service.stream.output import Output, Publish, Publisher, Route
 from service.wire.data_point import InvalidRecord, Reason
@@ -69,6 +71,14 @@ def test_an_anomaly_goes_out_behind_its_result_with_the_same_headers() -> None:
     result, anomaly = published(NEW).messages
     assert anomaly[:4] == ("odd", 3, b"pump-7", b"{2}")
     assert anomaly[4] == result[4]
+
+
+def test_a_silence_is_keyed_by_the_silent_source_and_names_the_record_that_made_it_visible() -> None:
+    outcomes = outcome(b"{1}", b"{2}", anomalous=True, incident=OPENED)
+    outcomes.silences.append((0, Told("id", "pümp-9", Severity.HIGH, Incident.OPENED, b"{4}")))
+    result, anomaly, silence = published(outcomes).messages
+    assert silence[:4] == ("odd", 3, "pümp-9".encode(), b"{4}")
+    assert silence[4] == anomaly[4] == result[4]
 
 
 def test_of_the_inputs_headers_only_the_trace_is_passed_through() -> None:

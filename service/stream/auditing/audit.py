@@ -29,6 +29,7 @@ from service.stream.output import Publish
 from service.stream.reading import Span, committed_offsets, offsets_at, read_spans, spans_of
 from service.stream.records import by_partition, records_of
 from service.stream.transaction import Headers
+from service.wire.anomaly import ABSENCE
 from service.wire.limits import InputLimits
 
 _ASK_S = 30.0
@@ -220,9 +221,13 @@ class _Audit:
     def _told(self, messages: Sequence[Message]) -> None:
         for message in messages:
             origin = self._origin(message, dict(cast(Headers, message.headers() or [])))
-            if origin is not None:
-                ledger, offset = origin
-                key, value = message.key(), message.value()
+            if origin is None:
+                continue
+            ledger, offset = origin
+            key, value = message.key(), message.value()
+            if (absence := _absence(value)) is not None:
+                ledger.silence(offset, absence, self._fingerprint(key, value))
+            else:
                 ledger.anomaly(offset, self._change(value, message), self._fingerprint(key, value))
 
     def _fingerprint(self, key: bytes | None, value: bytes | None) -> int:
@@ -356,8 +361,10 @@ class _Audit:
                     headers = dict(cast(Headers, message.headers() or []))
                     origin = (headers.get("x-in-partition") or b"", headers.get("x-in-offset") or b"")
                     if headers.get("x-in-topic") == self._input.encode() and origin in wanted:
-                        number, offset = wanted.pop(origin)
                         value = message.value()
+                        if role == "anomaly" and _absence(value) is not None:
+                            continue
+                        number, offset = wanted.pop(origin)
                         recomputation.explain(role, number, offset, value)
                 if not wanted:
                     break
@@ -377,3 +384,21 @@ class _Audit:
         if len(report.models) > 1:
             named = ", ".join(f"{model} ({count:,})" for model, count in report.models.most_common())
             notes.append(f"results are of several models: {named}")
+
+
+class _Kind(msgspec.Struct):
+    """What an anomaly says it is."""
+
+    id: str
+    kind: str | None = None
+
+
+def _absence(body: bytes | None) -> str | None:
+    """The id of an anomaly that tells of a source's absence; None of any other."""
+    if body is None or b'"kind":"absence"' not in body:
+        return None
+    try:
+        said = msgspec.json.decode(body, type=_Kind)
+    except msgspec.DecodeError:
+        return None
+    return said.id if said.kind == ABSENCE else None

@@ -38,7 +38,7 @@ _MEANING = {
     Kind.STRAY: "results or dead letters of input records that there are not",
     Kind.UNTOLD: "results with an anomaly or an incident whose record is not there or says another change",
     Kind.UNFOUNDED: "anomalies that their result does not speak of",
-    Kind.REPEATED_ANOMALY: "input records with more than one anomaly",
+    Kind.REPEATED_ANOMALY: "input records with more than one anomaly, and absences told more than once",
     Kind.DIFFERING: "results, anomalies or dead letters that are not what the input gives",
     Kind.MALFORMED: "messages without the headers that say where they come from",
 }

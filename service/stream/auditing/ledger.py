@@ -34,6 +34,7 @@ class Ledger:
         self._changes = bytearray(n)
         self.answers = array("q", bytes(8 * n if fingerprints else 0))
         self.anomalies = array("q", bytes(8 * n if fingerprints else 0))
+        self.silences: dict[int, dict[str, int]] = {}  # by offset: ids and fingerprints
         self.first_of_model: dict[str, int] = {}
         self.before_start = 0  # answers to what retention, or the caller, left out
         self._fingerprints = fingerprints
@@ -81,6 +82,18 @@ class Ledger:
         if self._fingerprints:
             self.anomalies[i] = fingerprint
 
+    def silence(self, offset: int, anomaly_id: str, fingerprint: int) -> None:
+        """An anomaly of a source that fell silent or came back, which a record made visible."""
+        if offset < self.start:
+            return
+        if offset >= self.stop:
+            self._report.found(Kind.UNFOUNDED, Place(self.partition, offset, "beyond the input's end"))
+            return
+        told = self.silences.setdefault(offset, {})
+        if anomaly_id in told:
+            self._report.found(Kind.REPEATED_ANOMALY, Place(self.partition, offset, anomaly_id))
+        told[anomaly_id] = fingerprint
+
     def record(self, offset: int) -> None:
         """There is such an input record."""
         self.marks[offset - self.start] |= RECORD
@@ -115,6 +128,7 @@ class Ledger:
         if not may_vanish:
             kept = self._between(kept_from, self.stop)
             self._found(Kind.STRAY, kept & answered & ~is_record, "no such input record")
+            self._found(Kind.UNFOUNDED, kept & ~is_record & self._made_visible(), "no such input record")
         said, told = changes & 3, changes >> 3 & 3
         owed = (said != 0) | ((changes & ANOMALOUS) != 0)
         has_anomaly = (changes & _SEEN_ANOMALY) != 0
@@ -129,8 +143,14 @@ class Ledger:
             records=int((is_record & due).sum()),
             results=int(((marks & RESULT) != 0).sum()),
             dead_letters=int(((marks & LETTER) != 0).sum()),
-            anomalies=int(has_anomaly.sum()),
+            anomalies=int(has_anomaly.sum()) + sum(map(len, self.silences.values())),
         )
+
+    def _made_visible(self) -> npt.NDArray[np.bool_]:
+        """Of which offsets an anomaly says that they made an absence visible."""
+        named = np.zeros(len(self.marks), np.bool_)
+        named[[offset - self.start for offset in self.silences]] = True
+        return named
 
     def _between(self, first: int, stop: int) -> npt.NDArray[np.bool_]:
         between = np.zeros(len(self.marks), np.bool_)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Self
 
+from service.absence import Told
 from service.pipeline import DetectionPipeline
 from service.publication import NO_RESULT, Outcomes
 from service.stream.auditing.findings import Kind, Place, Report, differences
@@ -76,6 +77,9 @@ class Recomputation:
             self.compared[number] = 0
         batch = read(records, self._limits)
         outcomes = pipeline.process_read(batch)
+        silences: dict[int, list[Told]] = {}
+        for record, told in outcomes.silences:
+            silences.setdefault(record, []).append(told)
         for i, offset in enumerate(records.offset.tolist()):
             if offset < lineage.first:
                 continue  # answered by the history before
@@ -87,6 +91,7 @@ class Recomputation:
                 self._differs(number, offset, "published as a dead letter, should be a result")
             elif mark & OURS or not mark & RESULT:
                 self._compare(ledger, offset, mark, outcomes, i, due=offset < due_below)
+                self._compare_silences(ledger, offset, silences.get(i, []), due=offset < due_below)
 
     def explain(self, role: str, partition: int, offset: int, published: bytes | None) -> None:
         """Say of one of the `expected` what the difference is."""
@@ -132,6 +137,18 @@ class Recomputation:
         published = ledger.anomalies[place]
         if expected != published and (due or published):
             self._differs(number, offset, "anomaly", anomaly or b"")
+
+    def _compare_silences(self, ledger: Ledger, offset: int, expected: list[Told], *, due: bool) -> None:
+        published = ledger.silences.get(offset, {})
+        should = {told.id: fingerprint(told.source_id.encode(), told.body) for told in expected}
+        for anomaly_id in sorted(published.keys() | should.keys()):
+            if anomaly_id not in published:
+                if due:
+                    self._differs(ledger.partition, offset, f"{anomaly_id}: should be published")
+            elif anomaly_id not in should:
+                self._differs(ledger.partition, offset, f"{anomaly_id}: published, should not be")
+            elif published[anomaly_id] != should[anomaly_id]:
+                self._differs(ledger.partition, offset, f"{anomaly_id}: says something else")
 
     def _differs(self, number: int, offset: int, what: str, expected: bytes | None = None) -> None:
         kept = self._report.found(Kind.DIFFERING, Place(number, offset, what))

@@ -145,3 +145,20 @@ def test_only_the_first_places_are_kept_and_all_are_counted() -> None:
     ((kind, count, places),) = report.findings
     assert (kind, count) == (Kind.MISSING, 1000)
     assert places == [Place(3, offset) for offset in range(10)]
+
+
+def test_silences_are_counted_beside_the_anomalies_of_points_and_owed_by_no_result() -> None:
+    book = Book().results(*range(10, 20))
+    book.ledger.silence(12, "in-0-7-silent", 0)
+    book.ledger.silence(12, "in-0-8-silent", 0)
+    book.ledger.silence(3, "in-0-1-silent", 0)
+    assert book.close().anomalies == 2
+    assert book.found == {}
+
+
+def test_a_silence_that_is_told_twice_or_by_no_record_is_found() -> None:
+    book = Book([*range(10, 15), *range(16, 20)]).results(*range(10, 15), *range(16, 20))
+    for offset in (12, 12, 15, 25):
+        book.ledger.silence(offset, "in-0-7-silent", 0)
+    book.close()
+    assert book.found == {Kind.UNFOUNDED: [25, 15], Kind.REPEATED_ANOMALY: [12]}
