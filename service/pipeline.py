@@ -31,7 +31,7 @@ from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
 from service.wire.reader import Others, ReadBatch
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 """Raised whenever the same input would give other results; part of every model version."""
 
 LEAN = {"recurrence_values": 0, "joint_values": 8, "signs_of_change": False}
@@ -166,6 +166,7 @@ class DetectionPipeline:
             "sources": self.sources.state(),
             **{name: table.arrays(rows) for name, (table, rows) in self._saved().items()},
             "absence": self._absence.state(),
+            "cohorts": self._features.long_memory.cohorts.state(),
             "ensemble": self.ensemble.state(),
             "counts": {"judged": np.array([self.judged]), "promised": np.array([self.promised])},
         }
@@ -201,6 +202,7 @@ class DetectionPipeline:
         for name, (table, _) in self._saved().items():
             table.restore(part(name))
         self._absence.restore(part("absence"))
+        self._features.long_memory.cohorts.restore(part("cohorts"))
         self.ensemble.restore(part("ensemble"))
         counts = part("counts")
         self.judged, self.promised = int(counts["judged"][0]), float(counts["promised"][0])

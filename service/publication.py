@@ -251,6 +251,7 @@ class Publication:
             decided.anomalous,
             decided.severity,
             decided.incident,
+            features.known,
             member_scores(scored.surprises, decided.pace.budget),
             features.row_start,
             features.rows[:, self._shown],

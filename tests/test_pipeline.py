@@ -341,6 +341,46 @@ def test_a_young_source_is_skipped_and_says_why() -> None:
     assert "score" not in result(outcomes[0])
 
 
+@lru_cache(maxsize=1)
+def a_growing_fleet() -> list[Record]:
+    """Nine sources of a kind; after 260 points of each come three new ones, one of them with a fault."""
+    rng = np.random.default_rng(3)
+    contents = [
+        a_point(f"pump-{i}", 1 + t, {"flow": 10.0 * i + float(rng.normal())})
+        for t in range(260)
+        for i in range(9)
+    ]
+    contents += [
+        a_point(f"new-{i}", 300 + t, {"flow": float(rng.normal()) + 12.0 * (i == t - 15 == 0)})
+        for t in range(40)
+        for i in range(3)
+    ]
+    return records_of(contents)
+
+
+def test_a_new_source_of_a_known_kind_is_judged_early_and_says_how_sure_that_is() -> None:
+    outcomes = DetectionPipeline().process_batch(a_growing_fleet())[-120::3]
+    read = [result(outcome) for outcome in outcomes]
+    assert [r.get("reason") for r in read[:9]] == ["insufficient_history"] * 8 + [None]
+    assert read[15]["isAnomaly"] is True
+    assert sum(r.get("isAnomaly", False) for r in read) == 1
+    sure = [r["confidence"] for r in read[8:]]
+    assert sure == sorted(sure)
+    assert 0.1 < sure[0] < sure[-1] < 0.9
+    assert read[20]["features"]["flow"]["std"] > 0.0
+
+
+@pytest.mark.parametrize("cut", [1, 2305, 2310, 2400])
+def test_what_a_fleet_teaches_a_new_source_does_not_depend_on_batches_or_restarts(cut: int) -> None:
+    records, whole_pipeline, first = a_growing_fleet(), DetectionPipeline(), DetectionPipeline()
+    outcomes = whole_pipeline.process_batch(records)
+    before = first.process_batch(records[:cut])
+    second = DetectionPipeline()
+    second.restore(first.state())
+    assert before + second.process_batch(records[cut:]) == outcomes
+    assert_same_state(second, whole_pipeline)
+
+
 def test_where_no_detector_is_trained_yet_that_is_said() -> None:
     config = DetectionConfig.model_validate({"ensemble": {"detectors": [{"type": "half_space_trees"}]}})
     outcomes = DetectionPipeline(config).process_batch(records_of(noise(1, 1200)))

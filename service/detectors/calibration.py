@@ -391,9 +391,9 @@ class Judgement:
     """How one point was judged: its surprises (-log10 p), and what it lacked to open an incident.
 
     `own` is by the source's past, `reference` by what is usual elsewhere; `trust` is the weight of the first.
-    The gate looks at `value`, which is the evidence if `by_evidence`, else the surprise that they give
-    together; it opens from `threshold` on, which would be `unloaded` without the `load` of recent openings,
-    and not while `rest` more points are to pass.
+    The gate looks at `value`, which is the evidence if `by_evidence` (of a young source with some of the
+    surprise in it), else the surprise that they give together; it opens from `threshold` on, which would be
+    `unloaded` without the `load` of recent openings, and not while `rest` more points are to pass.
     """
 
     reference: float
@@ -434,7 +434,9 @@ class BudgetCalibration:
         own = _own_surprise(rows.bins, rows.numbers, self._prior, oddness_of(reference))
         policy.pass_time(rows.policy, gate)
         threshold = policy.threshold_of(rows.policy, by_evidence, level)
-        load, rest = float(rows.policy[policy.LOAD]), int(rows.policy[policy.REST])
+        load, rest = float(rows.policy[policy.LOAD]), max(int(rows.policy[policy.REST]), 0)
+        surprise = _shrunk(own, reference, points)
+        value = policy.weighed(rows.policy, evidence, surprise, by_evidence, level)
         rows.policy[policy.LOAD] = 0.0
         return Judgement(
             reference=reference,
@@ -442,7 +444,7 @@ class BudgetCalibration:
             trust=trust_of(points),
             points=int(points),
             by_evidence=by_evidence,
-            value=evidence if by_evidence else _shrunk(own, reference, points),
+            value=value,
             threshold=threshold,
             unloaded=policy.threshold_of(rows.policy, by_evidence, level),
             load=load,

@@ -14,7 +14,8 @@ from service.kernels import kernel
 
 Floats = npt.NDArray[np.float64]
 
-# Columns of a source's row: points so far, points of rest left, load, the controller's place.
+# Columns of a source's row: points so far, points of rest left (below 0: of one for the evidence alone),
+# load, the controller's place.
 POINTS, REST, LOAD, _PLACE = range(4)
 NUMBERS = 4
 
@@ -28,6 +29,7 @@ _BELOW, _ABOVE = 0.6, 3.0
 
 # Where the threshold starts at a budget of 1 in 1,000, and how much it rises per decade of the budget.
 _EVIDENCE_START, _EVIDENCE_SLOPE = 1.25, 0.5
+_EVIDENCE_POINTS = 400.0  # after which it decides alone
 _SURPRISE_START, _SURPRISE_SLOPE = 2.8, 1.0
 
 
@@ -41,7 +43,7 @@ def pass_time(row: Floats, budget: float) -> float:
     row[LOAD] -= row[LOAD] * budget / _LOAD_BUDGETS
     row[_PLACE] = min(max(row[_PLACE] - known * _STEP * _SLACK * budget, -_BELOW), _ABOVE)
     row[POINTS] += 1.0
-    row[REST] = max(row[REST] - 1.0, 0.0)
+    row[REST] -= np.sign(row[REST])
     return float(known)
 
 
@@ -55,16 +57,36 @@ def threshold_of(row: Floats, has_evidence: bool, level: float) -> float:
 
 
 @kernel
+def weighed(row: Floats, evidence: float, surprise: float, has_evidence: bool, level: float) -> float:
+    """What is held against `threshold_of`.
+
+    The evidence ranks a point among the source's own: while these are few, the surprise counts beside it.
+    """
+    if not has_evidence:
+        return surprise
+    doubt = 1.0 - min(row[POINTS] / _EVIDENCE_POINTS, 1.0)
+    in_its_unit = surprise / (_SURPRISE_START + _SURPRISE_SLOPE * (level - 3.0))
+    start = _EVIDENCE_START + _EVIDENCE_SLOPE * (level - 3.0)
+    return float(evidence + doubt * (start * in_its_unit - evidence))
+
+
+@kernel
 def opens(
     row: Floats, evidence: float, surprise: float, has_evidence: bool, level: float, budget: float
 ) -> bool:
     """Whether an incident may open at this point, which is counted; `level` is -log10 of the budget.
 
-    Judged by the evidence of the signs of change where there is any, otherwise by the point's surprise.
+    Judged by the evidence of the signs of change where there is any, otherwise by the point's surprise. What
+    opens nothing only because there are few points still raises the load.
     """
     known = pass_time(row, budget)
-    value = evidence if has_evidence else surprise
-    if value < threshold_of(row, has_evidence, level) or row[REST] > 0.0:
+    if row[REST] > 0.0:
+        return False
+    threshold = threshold_of(row, has_evidence, level)
+    if weighed(row, evidence, surprise, has_evidence, level) < threshold:
+        if evidence >= threshold and row[REST] == 0.0:  # only the doubt spoke against it
+            row[REST] = -REST_POINTS
+            row[LOAD] += 1.0
         return False
     row[REST] = REST_POINTS
     row[LOAD] += 1.0

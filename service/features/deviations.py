@@ -73,7 +73,16 @@ _RECENT = 5  # those of which a short memory is kept: step, short, mean of two, 
 SQUARES = 13  # .. + 7: mean square of each deviation
 _RECENT_MEANS = SQUARES + DEVIATIONS  # .. + 4
 _LATER_MEANS = _RECENT_MEANS + _RECENT  # .. + 4
-NUMBERS = _LATER_MEANS + _RECENT
+PRIOR = _LATER_MEANS + _RECENT  # points that it began with, of its cohort's scales
+NUMBERS = PRIOR + 1
+
+SCALES = (
+    *range(SQUARES, SQUARES + DEVIATIONS),
+    *range(_LATER_MEANS, _LATER_MEANS + _RECENT),
+    *range(_RECENT_MEANS, _RECENT_MEANS + _RECENT),
+    _SPREAD,
+)
+"""The columns that say how much a value moves: what sources under one name may have in common."""
 
 _WEIGHTS = np.array([1.0, 0.7, 0.0, 0.7, 0.7, 0.7, 6.0, 3.0])
 """Of the deviations in the oddness of a source's only value."""
@@ -167,14 +176,14 @@ def _scale(s: Floats, kind: int, z: float, gain: float, least: float) -> float:
 
 
 @kernel
-def _recent(s: Floats, kind: int, z: float, seen: int, least: float) -> float:
+def _recent(s: Floats, kind: int, z: float, known: float, least: float) -> float:
     """`z` in units of the larger of its means over the last 300 and 5,000 points, softly bounded."""
     recent, later = s[_RECENT_MEANS + kind], s[_LATER_MEANS + kind]
-    share = 1.0 / (seen + 1)
+    share = 1.0 / (known + 1.0)
     new_recent = recent + max(share, 1.0 / _RECENT_POINTS) * (z - recent)
     new_later = later + max(share, 1.0 / _LATER_POINTS) * (z - later)
     s[_RECENT_MEANS + kind], s[_LATER_MEANS + kind] = new_recent, new_later
-    scale = max(recent, later) if seen >= 30 else max(new_recent, new_later)
+    scale = max(recent, later) if known >= 30.0 else max(new_recent, new_later)
     q = z / (scale + least)
     return float(q / (1.0 + q / _RECENT_CAP))
 
@@ -190,7 +199,9 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     if seen == 0:
         s[LAST] = s[_LAST_BUT_ONE] = s[MEAN] = s[_SMOOTH] = x
         s[_SHORT_MEDIAN] = s[_LONG_MEDIAN] = s[FIRST] = x
-    gain = max(1.0 / (seen + 1), 1.0 / LONG_MEMORY_POINTS)
+    known = seen + s[PRIOR]
+    share = 1.0 / (seen + 1)
+    gain = max(1.0 / (known + 1.0), 1.0 / LONG_MEMORY_POINTS)
     mean, spread = s[MEAN], s[_SPREAD]
     least = _LEAST_SCALE * spread + least_scale(mean)
     step, level = x - s[LAST], x - mean
@@ -209,17 +220,16 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     out[Deviation.LONG_OF_3] = _scale(s, Deviation.LONG_OF_3, abs(long_of_3), gain, least)
     out[Deviation.RECURRENCE] = _scale(s, Deviation.RECURRENCE, nearest, gain, least)
     out[Deviation.STEP_RECURRENCE] = _scale(s, Deviation.STEP_RECURRENCE, nearest_steps, gain, least)
-    recent = _recent(s, 0, abs(step), seen, least)
-    recent += _recent(s, 1, abs(gap), seen, least)
-    recent += _recent(s, 2, abs(gap + s[_GAP]) / 2.0, seen, least)
-    recent += _recent(s, 3, abs(of_3), seen, least)
-    recent += _recent(s, 4, abs(long_of_3), seen, least)
+    recent = _recent(s, 0, abs(step), known, least)
+    recent += _recent(s, 1, abs(gap), known, least)
+    recent += _recent(s, 2, abs(gap + s[_GAP]) / 2.0, known, least)
+    recent += _recent(s, 3, abs(of_3), known, least)
+    recent += _recent(s, 4, abs(long_of_3), known, least)
 
     s[_SPREAD] = spread + gain * (abs(level) - spread)
-    s[MEAN] = mean + gain * level
+    s[MEAN] = mean + max(share, 1.0 / LONG_MEMORY_POINTS) * level
     s[_SMOOTH] = smooth
     if seen > 20:
-        share = 1.0 / (seen + 1)
         s[_SHORT_MEDIAN] = _toward(s[_SHORT_MEDIAN], x, max(share, 1.0 / _SHORT_MEDIAN_POINTS), s[_SPREAD])
         s[_LONG_MEDIAN] = _toward(s[_LONG_MEDIAN], x, max(share, 1.0 / _LONG_MEDIAN_POINTS), s[_SPREAD])
     else:

@@ -21,6 +21,7 @@ from service.kernels import borrowed, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 class FeatureConfig(LongMemoryConfig):
@@ -86,7 +87,8 @@ class FeatureBatch:
     0 for a value that behaves as always; `furthest` (n, KINDS) the largest absolute z of each kind among
     the point's values. `oddness` (n,) is how far the point lies from its source's whole past, `shares` (m,)
     each value's part in it, `evidence` (n,) what speaks for an incident of a source of one value, NaN for
-    others. All are NaN where `has_history` is false.
+    others. All are NaN where `has_history` is false. `known` (n,) is how many points the judgement rests on,
+    those counted that a source began with of its cohort's scales.
     """
 
     source: Ints
@@ -97,6 +99,7 @@ class FeatureBatch:
     oddness: Floats
     shares: Floats
     evidence: Floats
+    known: Floats
     has_history: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -115,6 +118,7 @@ class FeatureBatch:
             self.oddness[start:stop],
             self.shares,
             self.evidence[start:stop],
+            self.known[start:stop],
             self.has_history[start:stop],
         )
 
@@ -132,14 +136,14 @@ def _advance_value(
     ranks: npt.NDArray[np.uint8],
     s: Floats,
     out: Floats,
-    min_history: int,
+    judged: bool,
     ewma_gain: float,
     long_memory: float,
-) -> bool:
-    """Write the features (FEATURES,) of one value of a series, then learn it; whether it could be judged."""
+) -> None:
+    """Write the features (FEATURES,) of one value, NaN if it is not to be judged; then learn it."""
     if math.isnan(x):
         out[:] = np.nan
-        return False
+        return
     window = ascending.shape[0]
     out[Feature.VALUE] = x
     x = min(max(x, -_LARGEST), _LARGEST)
@@ -157,7 +161,6 @@ def _advance_value(
     # the square root of the history's length instead of being infinite.
     ewma_square = s[_EWMA_SQUARE] + gain * (gap * gap - s[_EWMA_SQUARE])
     difference_square = s[_DIFFERENCE_SQUARE] + gain * (difference * difference - s[_DIFFERENCE_SQUARE])
-    judged = seen >= min_history
     if judged:
         std = math.sqrt(s[_SQUARES] / (count - 1))
         middle = rolling.median(ascending, count)
@@ -182,7 +185,6 @@ def _advance_value(
     s[_EWMA_SQUARE] = ewma_square
     s[_LAST] = x
     s[_DIFFERENCE_SQUARE] = difference_square
-    return judged
 
 
 @kernel
@@ -204,7 +206,7 @@ def _advance(
     ascending: Floats,
     ranks: npt.NDArray[np.uint8],
     state: Floats,
-    min_history: int,
+    judged: Bools,
     ewma_gain: float,
     long_memory: float,
     rows: Floats,
@@ -224,16 +226,17 @@ def _advance(
                 prefetch(ranks, coming)
                 prefetch(state, coming)
             slot, out = series[row], rows[row]
-            if not _advance_value(
+            _advance_value(
                 values[row],
                 ascending[slot],
                 ranks[slot],
                 state[slot],
                 out,
-                min_history,
+                judged[row],
                 ewma_gain,
                 long_memory,
-            ):
+            )
+            if not judged[row]:
                 continue
             known += 1
             z = _further(z, out[Feature.Z_SCORE])
@@ -281,6 +284,7 @@ class FeatureEngine:
         furthest = np.empty((points, len(KINDS)))
         has_history = np.empty(points, np.bool_)
         config = self._config
+        past = self.long_memory.advance(placed, time_ms, config.min_history_points)
         _advance(
             placed.row_start,
             placed.series,
@@ -288,7 +292,7 @@ class FeatureEngine:
             self.table["ascending"],
             self.table["ranks"],
             self.table["state"],
-            config.min_history_points,
+            past.values,
             config.ewma_gain,
             float(config.long_memory_points),
             rows,
@@ -296,7 +300,15 @@ class FeatureEngine:
             furthest,
             has_history,
         )
-        oddness, shares, evidence = self.long_memory.advance(placed, time_ms, has_history)
         return FeatureBatch(
-            placed.source, placed.row_start, rows, vectors, furthest, oddness, shares, evidence, has_history
+            placed.source,
+            placed.row_start,
+            rows,
+            vectors,
+            furthest,
+            past.oddness,
+            past.shares,
+            past.evidence,
+            past.known,
+            has_history,
         )

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from service.features import changes, deviations, joint
+from service.features import changes, cohorts, deviations, joint
+from service.features.cohorts import CohortRows, Cohorts
 from service.features.deviations import DEVIATIONS, Deviation
 from service.features.zones import offsets_ms, zone
 from service.history.blocks import ALL, Firsts, Kind
@@ -38,6 +39,8 @@ class LongMemoryConfig(BaseModel):
     """So many of a source's values are judged by how they fit together; 0 judges each alone."""
     signs_of_change: bool = True
     """Whether incidents of sources of one value are judged by seven signs of change, or by scores alone."""
+    cohorts: bool = True
+    """Whether a new source begins with what is usual among the partition's sources of the same value name."""
     time_zone: str = "UTC"
     """Where the sources' days begin, by its name in the IANA time zone database."""
 
@@ -60,6 +63,7 @@ _SOFT = 20.0
 _LARGEST = 1e140  # squares of larger numbers would overflow
 _DAY_MS = 86_400_000
 _AHEAD = 2  # points whose rows are on their way from memory
+_EARLY_HISTORY = 8  # points from which on a source is judged that began with its cohort's scales
 
 
 class _Tables(NamedTuple):
@@ -132,18 +136,24 @@ def _advance(
     widths: Counts,
     row_start: Ints,
     series: Ints,
+    names: npt.NDArray[np.uint64],
     values: Floats,
     day_ms: Ints,
-    has_history: npt.NDArray[np.bool_],
+    min_history: int,
+    early_history: int,
     recurrence_values: int,
     joint_values: int,
     signs_of_change: bool,
+    with_cohorts: bool,
     tables: _Tables,
+    cohort_rows: CohortRows,
+    judged: Bools,
+    known: Floats,
     oddness: Floats,
     shares: Floats,
     evidence: Floats,
 ) -> None:
-    """`oddness`, `shares` and `evidence` of each point, which is then learned."""
+    """What `advance` tells of each point, which is then learned."""
     numbers, rings = borrowed(tables.numbers), borrowed(tables.ring)
     distances, step_distances = borrowed(tables.distances), borrowed(tables.step_distances)
     covariance, precision = borrowed(tables.covariance), borrowed(tables.precision)
@@ -184,15 +194,22 @@ def _advance(
         related = min(width, joint_values) if width > 1 else 0
         signed[:related] = 0.0
         evidence[point] = np.nan
-        recent_mean = halted = 0.0
+        recent_mean = halted = known[point] = 0.0
+        has_history = False
         for row in range(start, stop):
             x = values[row]
+            judged[row] = False
             if math.isnan(x):
                 continue
             x = min(max(x, -_LARGEST), _LARGEST)
             within = series[row] - first_series
             s, at = numbers[series[row]], past + within if with_recurrence or with_signs else 0
             seen, step, distance = int(s[deviations.SEEN]), 0.0, deviations.from_first(x, s)
+            if with_cohorts and seen == 0:
+                cohorts.begin(cohort_rows, names[row], s)
+            judged[row] = seen >= (early_history if s[deviations.PRIOR] > 0.0 else min_history)
+            has_history |= judged[row]
+            known[point] = max(known[point], seen + s[deviations.PRIOR])
             if seen > 0:
                 step = x - s[deviations.LAST]
             nearest = nearest_steps = 0.0
@@ -204,6 +221,8 @@ def _advance(
                 )
             halted = max(halted, deviations.standstill(x, s))
             off, recent_mean = deviations.deviate(x, s, nearest, nearest_steps, found[row - start])
+            if with_cohorts and cohorts.is_lesson(seen + 1):
+                cohorts.learn(cohort_rows, names[row], s)
             if within < related:
                 signed[within] = joint.bounded(off)
             if with_signs:
@@ -227,11 +246,11 @@ def _advance(
             if stop > start and not math.isnan(values[start]):
                 oddness[point] = deviations.alone(found[0], recent_mean, with_recurrence)
         else:
-            judged = False
+            fitting = False
             if related > 0:
                 side = min(int(rows[point]), joint_values)
                 cells = int(first[point, _RELATIONS])
-                judged = joint.relate(
+                fitting = joint.relate(
                     signed,
                     related,
                     int(own[_POINTS]),
@@ -246,7 +265,7 @@ def _advance(
                     within = series[row] - first_series
                     for kind in range(2):
                         residuals[row - start, kind] = apart[within, kind] if within < related else 0.0
-            joined = _join(found, residuals, judged, with_recurrence, values[start:stop], shares[start:stop])
+            joined = _join(found, residuals, fitting, with_recurrence, values[start:stop], shares[start:stop])
             oddness[point] = joined
             if not math.isnan(joined):
                 own[_HELD] = max(joined, _HOLD * own[_HELD])
@@ -255,8 +274,18 @@ def _advance(
                 oddness[point] = (0.5 * joined + 0.25 * own[_HELD] + 0.25 * own[_SLOW]) * unit
         if with_recurrence and halted > oddness[point]:
             oddness[point] = halted
-        if not has_history[point]:
+        if not has_history:
             oddness[point] = evidence[point] = np.nan
+
+
+class Judged(NamedTuple):
+    """What is known of n points with m values: see `FeatureBatch`; `values` (m,) says which were judged."""
+
+    values: Bools
+    known: Floats
+    oddness: Floats
+    shares: Floats
+    evidence: Floats
 
 
 class LongMemory:
@@ -288,6 +317,7 @@ class LongMemory:
                 "bins": Column(np.uint32, changes.SIGNS * changes.HISTOGRAM),
             }
         )
+        self.cohorts = Cohorts()
         self.relations = StateTable({"covariance": Column(np.float32), "precision": Column(np.float32)})
 
     @property
@@ -306,10 +336,11 @@ class LongMemory:
             ),
         )
 
-    def advance(self, placed: Placement, time_ms: Ints, has_history: Bools) -> tuple[Floats, Floats, Floats]:
-        """Oddness (n,), shares (m,) and evidence (n,) of the placed points: see `FeatureBatch`."""
+    def advance(self, placed: Placement, time_ms: Ints, min_history: int) -> Judged:
+        """What the placed points are to their sources' past, of which `min_history` points must be known."""
         oddness, evidence = np.empty(len(placed.source)), np.empty(len(placed.source))
-        shares = np.empty(len(placed.series))
+        shares, judged = np.empty(len(placed.series)), np.empty(len(placed.series), np.bool_)
+        known = np.empty(len(placed.source))
         config = self._config
         _advance(
             placed.source,
@@ -318,18 +349,24 @@ class LongMemory:
             placed.width,
             placed.row_start,
             placed.series,
+            placed.names,
             placed.values,
             (time_ms + offsets_ms(config.time_zone, time_ms)) % _DAY_MS,
-            has_history,
+            min_history,
+            min(_EARLY_HISTORY, min_history),
             config.recurrence_values,
             config.joint_values,
             config.signs_of_change,
+            config.cohorts,
             self._tables(),
+            self.cohorts.rows,
+            judged,
+            known,
             oddness,
             shares,
             evidence,
         )
-        return oddness, shares, evidence
+        return Judged(judged, known, oddness, shares, evidence)
 
     def _tables(self) -> _Tables:
         past, signs, relations = self.past, self.signs, self.relations

@@ -71,6 +71,7 @@ class Placed(NamedTuple):
     width: Slots
     row_start: Ints
     series: Ints
+    names: npt.NDArray[np.uint64]
     values: Floats
 
 
@@ -238,6 +239,7 @@ def place(
         borrowed(placed.values),
     )
     row_start, first = borrowed(placed.row_start), borrowed(placed.first)
+    placed_names = borrowed(placed.names)
     while point < stop:
         p = points[point]
         width = p.stop_value - p.first_value
@@ -285,6 +287,7 @@ def place(
                 if within < 0:
                     return point, fresh, UNKNOWN_NAME
             series[row + i] = source.first[0] + within
+            placed_names[row + i] = value.name_hash
             placed_values[row + i] = value.number
         counters[PLACED] += 1
         source.seen = counters[PLACED]

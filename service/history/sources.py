@@ -70,6 +70,7 @@ class Placement:
     width: npt.NDArray[np.int32]  # (n,), value names of the source, this point's among them
     row_start: npt.NDArray[np.int64]  # (n + 1,)
     series: npt.NDArray[np.int64]  # (m,)
+    names: npt.NDArray[np.uint64]  # (m,), hashes of the values' names
     values: npt.NDArray[np.float64]  # (m,)
 
 
@@ -187,6 +188,7 @@ class Sources:
             width=np.empty(room, np.int32),
             row_start=np.zeros(room + 1, np.int64),
             series=np.empty(len(batch.values), np.int64),
+            names=np.empty(len(batch.values), np.uint64),
             values=np.empty(len(batch.values)),
         )
         began = int(self._counters[PLACED])
@@ -231,6 +233,7 @@ class Sources:
             width=placed.width[:fresh],
             row_start=placed.row_start[: fresh + 1],
             series=placed.series[:rows],
+            names=placed.names[:rows],
             values=placed.values[:rows],
         )
 

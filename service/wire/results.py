@@ -6,6 +6,7 @@ has six significant digits. The same columns give the same bytes, and no clock i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
@@ -21,6 +22,12 @@ from service.wire.numerals import MOST_COMPUTED_BYTES, write_computed
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
+
+
+HALF_SURE_POINTS = 100.0
+"""Points at which the confidence of a judgement is a half."""
+SURE_POINTS = 900.0
+"""Points from which on, at a confidence of 0.9, results do not mention it: most points are of old sources."""
 
 
 class Verdict(IntEnum):
@@ -49,6 +56,7 @@ class Scores(NamedTuple):
     anomalous: npt.NDArray[np.bool_]  # (j,)
     severity: Bytes  # (j,) index of the severity's name
     incident: Bytes  # (j,) index of the change's name, 0 for none
+    known: Floats  # (j,) points that the judgement rests on
     detectors: Floats  # (j, detectors) NaN is none
     first_feature: Ints  # (j + 1,)
     features: Floats  # (m, features)
@@ -88,6 +96,7 @@ _VERDICTS = _words(
 )
 _HEAD, _TIMESTAMP, _STATUS = _word('{"sourceId":"'), _word('","timestamp":"'), _word('","status":')
 _NORMAL, _ANOMALOUS = _word(',"isAnomaly":false,"severity":'), _word(',"isAnomaly":true,"severity":')
+_CONFIDENCE = _word(',"confidence":')
 _FEATURES, _VALUE, _DETECTORS = _word(',"features":{'), _word('":{"value":'), _word('},"detectors":{')
 _EXPLANATION, _LABELS, _ID, _NULL = (
     _word(',"explanation":"'),
@@ -95,7 +104,7 @@ _EXPLANATION, _LABELS, _ID, _NULL = (
     _word(',"id":"'),
     _word("null"),
 )
-_AROUND_POINT = 320 + MOST_INSTANT_BYTES  # all constant pieces of one result
+_AROUND_POINT = 352 + MOST_INSTANT_BYTES  # all constant pieces of one result
 _AROUND_VALUE = 40
 
 
@@ -107,6 +116,15 @@ def _put(out: Text, at: int, piece: Text) -> int:
 @kernel
 def _put_word(out: Text, at: int, text: Text, stops: Ints, which: int) -> int:
     return put(out, at, text, stops[which - 1] if which > 0 else 0, stops[which])
+
+
+@kernel
+def _put_confidence(out: Text, at: int, known: float) -> int:
+    """How sure a judgement on few points is, to three decimals; one on many says nothing."""
+    if known >= SURE_POINTS:
+        return at
+    at = _put(out, at, _CONFIDENCE)
+    return write_computed(out, at, math.floor(1000.0 * known / (known + HALF_SURE_POINTS)) / 1000.0)
 
 
 @kernel
@@ -146,6 +164,7 @@ def _write(
     verdict, row_of = borrowed(scores.verdict), borrowed(scores.row)
     score, anomalous = borrowed(scores.score), borrowed(scores.anomalous)
     severity, incident = borrowed(scores.severity), borrowed(scores.incident)
+    known = borrowed(scores.known)
     features, detectors = borrowed(scores.features), borrowed(scores.detectors)
     first_feature = borrowed(scores.first_feature)
     told, told_text = borrowed(scores.told), borrowed(scores.told_text)
@@ -170,6 +189,7 @@ def _write(
             at = _put_word(out, at, severity_text, severity_stops, int(severity[j]))
             if incident[j]:
                 at = _put_word(out, at, incident_text, incident_stops, int(incident[j]))
+            at = _put_confidence(out, at, known[j])
             at = _put(out, at, _FEATURES)
             row = first_feature[j]
             for v in range(point.first_value, point.stop_value):

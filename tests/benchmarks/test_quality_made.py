@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from tests.benchmarks.quality import budget, discords, faults, null_streams
+from tests.benchmarks.quality import budget, discords, faults, first_points, null_streams
 from tests.benchmarks.quality.arrays import Bools, Floats
-from tests.benchmarks.quality.made import MadeStream, autoregressive, records_of
+from tests.benchmarks.quality.made import MadeStream, autoregressive, fleet_records, generator, records_of
 from tests.benchmarks.quality.running import Scored
 
 
@@ -184,3 +184,31 @@ def test_made_streams_can_be_sent_to_another_process() -> None:
 
     for stream in (null_streams.streams(1)[0], discords.streams(1)[0], faults.cases(1)[0].stream()):
         assert isinstance(pickle.loads(pickle.dumps(stream)), MadeStream)
+
+
+# First points
+
+
+@pytest.mark.parametrize("fleet", first_points.FLEETS[:-2], ids=lambda fleet: fleet.name)
+def test_sources_of_a_uniform_fleet_are_of_unit_noise_but_for_their_scale(fleet: first_points.Fleet) -> None:
+    plain = first_points.Fleet(fleet.name, fleet.noises, 0.0, 0.0)
+    values = plain.source(generator(fleet.name, 1), 50_000)
+    assert values.mean() == pytest.approx(100.0, abs=0.1)
+    assert values.std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_fault_of_a_new_source_begins_at_its_onset() -> None:
+    fleet = first_points.Fleet("white", first_points.FLEETS[0].noises, 0.0, 0.0)
+    healthy, faulty = (fleet.source(generator("white", 4), 60, onset) for onset in (None, 20))
+    np.testing.assert_array_equal(faulty[:20], healthy[:20])
+    assert abs(faulty[20] - healthy[20]) >= 6.0
+
+
+def test_a_fleet_speaks_in_turn_at_each_step() -> None:
+    records = [json.loads(one) for one in fleet_records("a", np.array([[1.0, 2.0], [3.0, 4.0]]), 500)]
+    assert [(one["sourceId"], one["values"]["value"]) for one in records] == [
+        ("a-0", 1.0),
+        ("a-1", 3.0),
+        ("a-0", 2.0),
+        ("a-1", 4.0),
+    ]

@@ -26,6 +26,7 @@ def batch_of(vectors: Floats) -> FeatureBatch:
         np.full(n, np.nan),
         np.empty(0),
         np.full(n, np.nan),
+        np.full(n, 100.0),
         known,
     )
 

@@ -55,6 +55,7 @@ def scores_of(batch: PointBatch, verdicts: Sequence[Verdict], drawn: Sequence[An
         anomalous=np.array([d[1] for d in drawn], np.bool_),
         severity=np.array([d[2] for d in drawn], np.uint8),
         incident=np.array([d[3] for d in drawn], np.uint8),
+        known=np.random.default_rng(seed).integers(0, 2000, size=n).astype(np.float64),
         detectors=np.array([d[4] for d in drawn]).reshape(n, 2),
         first_feature=np.concatenate([[0], np.cumsum(counts)]),
         features=np.random.default_rng(seed).normal(size=(int(counts.sum()), 2)) * 10.0 ** (seed % 9 - 4),
@@ -75,8 +76,8 @@ def test_results_read_back_as_they_were_given(
 ) -> None:
     batch = PointBatch.of([point for point, _, _ in rows])
     scores = scores_of(batch, [verdict for _, verdict, _ in rows], [drawn for *_, drawn in rows], seed)
-    for (point, verdict, drawn), result, first in zip(
-        rows, written(batch, scores), scores.first_feature, strict=False
+    for (point, verdict, drawn), result, first, known in zip(
+        rows, written(batch, scores), scores.first_feature, scores.known.tolist(), strict=False
     ):
         assert (result["sourceId"], result["timestamp"]) == (point.source_id, format_rfc3339(point.time_ms))
         assert result.get("labels") == point.labels
@@ -91,6 +92,8 @@ def test_results_read_back_as_they_were_given(
         assert result["score"] == rounded(score)
         assert result["severity"] == SEVERITIES[severity]
         assert result.get("incident", "") == CHANGES[incident]
+        assert result.get("confidence", 0.9) == pytest.approx(min(known / (known + 100.0), 0.9), abs=1e-3)
+        assert ("confidence" in result) == (known < 900.0)
         assert result["detectors"] == {
             name: rounded(x) for name, x in zip(["zscore", "ewma"], detectors, strict=True)
         }

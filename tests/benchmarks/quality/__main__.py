@@ -19,6 +19,7 @@ from tests.benchmarks.quality import (
     choosing,
     discords,
     faults,
+    first_points,
     labelled,
     nab_gate,
     null_streams,
@@ -29,7 +30,7 @@ from tests.benchmarks.quality.data import LABELLED, default_folder
 from tests.benchmarks.quality.report import markdown, tables
 from tests.benchmarks.quality.running import Configuration
 
-PARTS = ("nab", *LABELLED, "discords", "budget", "faults")
+PARTS = ("nab", *LABELLED, "discords", "budget", "faults", "first")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -100,8 +101,10 @@ def _part(bench: Bench, part: str, options: argparse.Namespace) -> dict[str, Any
             return discords.ours(bench, options.peers)
         case "budget":
             return budget.ours(bench, options.seeds or null_streams.SEEDS)
-        case _:
+        case "faults":
             return faults.ours(bench, options.seeds or faults.SEEDS)
+        case _:
+            return first_points.ours(bench)
 
 
 def _chosen(only: str | None, parts: Sequence[str] = PARTS) -> list[str]:

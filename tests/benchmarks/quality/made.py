@@ -63,3 +63,12 @@ def autoregressive(noise: Floats, memory: float) -> Floats:
         last = memory * last + one
         found[i] = last
     return found
+
+
+def fleet_records(prefix: str, values: Floats, step_ms: int) -> list[bytes]:
+    """Points of sources of one value, (sources, points), all at once at each step."""
+    return [
+        _ENCODE({"sourceId": f"{prefix}-{i}", "timestamp": FIRST_MS + t * step_ms, "values": {"value": x}})
+        for t, row in enumerate(values.T.tolist())
+        for i, x in enumerate(row)
+    ]

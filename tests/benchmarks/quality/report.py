@@ -35,6 +35,11 @@ def tables(found: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
             f"least {faults['least']:.3f}, by chance {faults['chance']:.3f}",
             _faults(faults),
         )
+    if "first" in found:
+        yield (
+            "First points of new sources: faults found, and alarms for each one allowed",
+            _first(found["first"]),
+        )
     if "left_out" in found:
         yield "Each set with the candidate that was chosen on the others", _left_out(found)
 
@@ -139,6 +144,17 @@ def _faults(found: Mapping[str, Any]) -> Table:
     for shape, figures in found["shapes"].items():
         cells = [_figure(figures["by_kind"].get(kind)) for kind in kinds]
         table.add_row(shape, f"{figures['found']:.3f}", str(figures["cases"]), *cells)
+    return table
+
+
+def _first(found: Mapping[str, Any]) -> Table:
+    """A row a fleet: faults by when they began, then alarms as points / incidents by the points' numbers."""
+    some = next(iter(found.values()))
+    table = _table("fleet", *(f"faults {name}" for name in some["faults"]), *some["false_alarms"])
+    for fleet, figures in found.items():
+        cells = [_figure(share) for share in figures["faults"].values()]
+        cells += [f"{one['points']:.2f} / {one['incidents']:.2f}" for one in figures["false_alarms"].values()]
+        table.add_row(fleet, *cells)
     return table
 
 
