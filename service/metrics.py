@@ -59,8 +59,8 @@ class Metrics:
         self.sources_evicted = Counter(
             "anomalyd_sources_evicted", "Sources forgotten to keep memory bounded.", registry=r
         )
-        self.sources_silent = Gauge(
-            "anomalyd_sources_silent",
+        self.silent_sources = Gauge(
+            "anomalyd_silent_sources",
             "Sources that have fallen silent against their own cadence.",
             ["partition"],
             registry=r,

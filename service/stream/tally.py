@@ -75,7 +75,7 @@ class Tally:
         if judged := sum(p.judged for p in pipelines.values()):
             metrics.false_alarm_budget.set(sum(p.promised for p in pipelines.values()) / judged)
         for number, pipeline in pipelines.items():
-            metrics.sources_silent.labels(str(number)).set(pipeline.silent_sources)
+            metrics.silent_sources.labels(str(number)).set(pipeline.silent_sources)
             metrics.sources_evicted.inc(pipeline.sources.evicted - self._evicted.get(number, 0))
             self._evicted[number] = pipeline.sources.evicted
 
@@ -84,7 +84,7 @@ class Tally:
         for number in numbers:
             self._evicted.pop(number, None)
             self._metrics.consumer_lag.labels(str(number)).set(0)
-            self._metrics.sources_silent.labels(str(number)).set(0)
+            self._metrics.silent_sources.labels(str(number)).set(0)
 
 
 def _counts(names: Sequence[str], columns: Iterable[npt.NDArray[np.uint8]]) -> Iterator[tuple[str, int]]:

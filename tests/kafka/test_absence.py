@@ -65,11 +65,11 @@ def test_a_silent_source_is_alerted_of_and_resolved_when_it_is_back(
             sent = _produce(settings, began_s, range(200), frozenset())
             sent += _produce(settings, began_s, range(200, 300), frozenset({SILENT}))
             wait_for(lambda: len(hook.requests) == 1, "the silence is alerted of")
-            wait_for(lambda: service.metric("anomalyd_sources_silent") == 1, "the metric counts it")
+            wait_for(lambda: service.metric("anomalyd_silent_sources") == 1, "the metric counts it")
             sent += _produce(settings, began_s, range(300, 330), frozenset())
             wait_for(lambda: len(hook.requests) == 2, "the end of the silence is alerted of")
             service.wait_until_done(sent)
-            wait_for(lambda: service.metric("anomalyd_sources_silent") == 0, "the metric counts it no more")
+            wait_for(lambda: service.metric("anomalyd_silent_sources") == 0, "the metric counts it no more")
             anomalies = [
                 (message, Anomaly.parse(message.value() or b""))
                 for message in published(settings, "anomalies")
