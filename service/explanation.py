@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
+from service import oddities
 from service.features.engine import Feature
+from service.oddities import Odd, number
 
 Row = Sequence[float]
 """The features of one value, (FEATURES,)."""
@@ -25,6 +27,7 @@ _LOOKS_AT = {
 }
 _LONG_MEMORY = "deviation"
 _ALL = (Feature.Z_SCORE, Feature.ROBUST_Z, Feature.EWMA_Z, Feature.DIFFERENCE_Z)
+_FAR_OUT, _FARTHER_OUT = 1.5, 3.0  # times the reach of what is normal
 _TOLD = ("zscore", "ewma", "difference")  # what a detector that sees all of them is told by
 
 
@@ -106,17 +109,21 @@ def _square(z: float) -> float:
     return min(z * z, 1e6) if z == z else 0.0
 
 
-def _number(x: float, scale: float = math.nan) -> str:
-    """As many decimals as two digits of `scale` have; four digits where it is unknown or far away."""
-    if not (scale > 1e-9 and abs(x) < 1e15):
-        return f"{x:.4g}"
-    text = f"{x:.{max(0, 1 - math.floor(math.log10(scale)))}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text == "-0" else text
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What the long memory found odd: see `FeatureBatch`; `rows` of the values in their order."""
+
+    rows: Sequence[Row]
+    oddness: float
+    by_evidence: bool
 
 
 def sentence(
-    names: Sequence[str], rows: Sequence[Row], shares: Sequence[Contribution], expected: Sequence[Expected]
+    names: Sequence[str],
+    rows: Sequence[Row],
+    shares: Sequence[Contribution],
+    expected: Sequence[Expected],
+    marks: Marks | None = None,
 ) -> str:
     """One sentence on the value that contributed most, as the detector that saw most of it puts it."""
     if not shares:
@@ -129,12 +136,26 @@ def sentence(
     row = rows[list(names).index(name)]
     limits = next((e for e in expected if e.value == name), None)
     if limits is None:
-        return f"{name} {_number(row[Feature.VALUE])} is unusual for this source."
+        return f"{name} {number(row[Feature.VALUE])} is unusual for this source."
+    if kind == _LONG_MEMORY and marks is not None and not _is_plain(row, limits, marks.by_evidence):
+        v = list(names).index(name)
+        odd = Odd(name, row, marks.rows[v], len(rows) == 1, marks.oddness, marks.by_evidence)
+        return _with_others(oddities.told(odd), name, by_value)
     if kind not in _LOOKS_AT:
         kind = max(_TOLD, key=lambda told: _square(row[_LOOKS_AT[told]]))
     text = _describe(name, kind, row, limits)
+    return _with_others(text, name, by_value)
+
+
+def _with_others(text: str, name: str, by_value: dict[str, float]) -> str:
     others = sum(1 for value, share in by_value.items() if value != name and share >= 0.2)
     return f"{text}; {others} other value{'s' * (others > 1)} moved with it" if others else text
+
+
+def _is_plain(row: Row, limits: Expected, by_evidence: bool) -> bool:
+    """Whether the value is so far out that nothing else need be said."""
+    reach = (_FAR_OUT if not by_evidence else _FARTHER_OUT) * (limits.upper - limits.typical)
+    return abs(row[Feature.VALUE] - limits.typical) > reach
 
 
 def _describe(name: str, kind: str, row: Row, limits: Expected) -> str:
@@ -142,37 +163,37 @@ def _describe(name: str, kind: str, row: Row, limits: Expected) -> str:
     z, step = row[Feature.Z_SCORE], row[Feature.DIFFERENCE]
     outside = x > limits.upper or x < limits.lower
 
-    def number(quantity: float) -> str:
-        return _number(quantity, std)
+    def shown(quantity: float) -> str:
+        return number(quantity, std)
 
     if outside and std <= 1e-6 * abs(mean) + 1e-9:
         left = abs(x - mean)
-        return f"{name} {_number(x, left)} left the {_number(mean, left)} at which it had stood still"
+        return f"{name} {number(x, left)} left the {number(mean, left)} at which it had stood still"
     if kind == "difference" and not outside:
         times = abs(row[Feature.DIFFERENCE_Z])
         way = "rose" if step > 0 else "fell"
         return (
-            f"{name} {way} by {number(abs(step))} to {number(x)} in one step, "
+            f"{name} {way} by {shown(abs(step))} to {shown(x)} in one step, "
             f"{times:.1f} times its usual step; "
-            f"between {number(limits.lower)} and {number(limits.upper)} it is normal at rest"
+            f"between {shown(limits.lower)} and {shown(limits.upper)} it is normal at rest"
         )
     if kind == "ewma" and not outside:
         smoothed = row[Feature.EWMA]
         way = "above" if smoothed > mean else "below"
         return (
-            f"{name} has drifted: its latest points average {number(smoothed)}, "
-            f"{abs(row[Feature.EWMA_Z]):.1f} times the usual wander {way} {number(mean)}; "
-            f"the newest is {number(x)}"
+            f"{name} has drifted: its latest points average {shown(smoothed)}, "
+            f"{abs(row[Feature.EWMA_Z]):.1f} times the usual wander {way} {shown(mean)}; "
+            f"the newest is {shown(x)}"
         )
     if not outside:
         return (
-            f"{name} {number(x)} is within its usual {number(mean)} ± {number(std)}, "
+            f"{name} {shown(x)} is within its usual {shown(mean)} ± {shown(std)}, "
             "but moves as it has not before"
         )
     side, limit = ("above", limits.upper) if x > mean else ("below", limits.lower)
     other_side = "below" if side == "above" else "above"
     many = f"{abs(z):.1f}" if abs(z) < 1000 else "over 1000"
     return (
-        f"{name} {number(x)} is {many} standard deviations {side} its usual "
-        f"{number(mean)} ± {number(std)}; {other_side} {number(limit)} would have been normal"
+        f"{name} {shown(x)} is {many} standard deviations {side} its usual "
+        f"{shown(mean)} ± {shown(std)}; {other_side} {shown(limit)} would have been normal"
     )

@@ -218,7 +218,7 @@ class Insight:
             "contributions": [
                 {"value": c.value, "detector": c.detector, "share": c.share} for c in why.contributions
             ],
-            "explanation": why.sentence,
+            "explanation": result.get("explanation"),
         }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ instructions) in Python.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from service import explanation
 from service.absence import Silence, Teller, Told
 from service.decision import DecisionBatch, Incident, Severity, member_scores
+from service.detectors.calibration import reference_of
 from service.features.engine import Feature, FeatureBatch
 from service.history.sources import Arrival, Placement
 from service.rarity import Rarity
@@ -285,7 +287,7 @@ class Publication:
             features.shares[features.row_start[j] : features.row_start[j + 1]].tolist(),
         )
         rarity = Rarity.of(float(decided.surprise[j]), float(pace.gap_ms[j]), float(pace.seen[j]))
-        told = f"{explanation.sentence(names, rows, shares, expected)}; {rarity.text}"
+        told = f"{explanation.sentence(names, rows, shares, expected, _marks(scored, j))}; {rarity.text}"
         return Why(names, expected, shares, rarity, told)
 
     def _anomaly(self, scored: ScoredPoints, j: int) -> tuple[str, bytes]:
@@ -313,6 +315,17 @@ class Publication:
             self._model_version,
         )
         return told, body
+
+
+def _marks(scored: ScoredPoints, j: int) -> explanation.Marks | None:
+    """What the long memory noted of fresh point j, if it did."""
+    features = scored.features
+    if not features.marked[j]:
+        return None
+    rows = features.marks[features.row_start[j] : features.row_start[j + 1]].tolist()
+    oddness, opened = float(features.oddness[j]), scored.decided.incident[j] == Incident.OPENED
+    is_rare = reference_of(oddness) >= -math.log10(scored.decided.pace.budget[j])
+    return explanation.Marks(rows, oddness, bool(opened and not is_rare))
 
 
 def _verdicts(scored: ScoredPoints) -> npt.NDArray[np.uint8]:

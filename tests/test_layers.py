@@ -26,7 +26,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "decision": frozenset({"detectors", "features", "history", "wire"}),
     "rarity": frozenset(),
     "absence": frozenset({"decision", "detectors", "features", "history", "wire"}),
-    "explanation": frozenset({"detectors", "features", "history", "wire"}),
+    "oddities": frozenset({"features", "history"}),
+    "explanation": frozenset({"oddities", "detectors", "features", "history", "wire"}),
 }
 ALLOWED["publication"] = frozenset(ALLOWED)
 ALLOWED["insight"] = frozenset(ALLOWED)

@@ -182,7 +182,7 @@ def show(told: dict[str, Any], notes: list[str], console: Console) -> None:
     place = f"partition {told['partition']}, offset {told['offset']}"
     console.print(Text.assemble((told["sourceId"], "bold"), f" at {told['timestamp']} ({place})"))
     console.print(Text(told["verdict"], style="bold yellow" if told.get("isAnomaly") else "bold"))
-    if "explanation" in told:
+    if told.get("explanation"):
         console.print(Text(told["explanation"]))
     console.print(_values(told))
     if "score" in told:

@@ -48,7 +48,7 @@ _MOVE = 8  # by so many
 
 # Columns of a value's row of numbers.
 _WEIGHT, _SUM_SHORT, _SUM_LONG, _MEAN, _SQUARES, _RESIDUAL_SHORT, _RESIDUAL_LONG = range(7)
-_MEDIANS, _SPREADS, _HELD, _STEEPNESS = (
+_MEDIANS, _SPREADS, HELD, _STEEPNESS = (
     7,
     10,
     13,
@@ -220,14 +220,14 @@ def _residual(
 
 @kernel
 def _off_median(y: float, seen: int, s: Floats, i: int, gain: float) -> float:
-    """The distance from running median `i`, which then takes a step towards `y`."""
+    """The signed distance from running median `i`, which then takes a step towards `y`."""
     if seen == 0:
         s[_MEDIANS + i] = y
     off = y - s[_MEDIANS + i]
     s[_SPREADS + i] += gain * (abs(off) - s[_SPREADS + i])
     limit = _MEDIAN_STEP * gain * s[_SPREADS + i]
     s[_MEDIANS + i] += min(max(off, -limit), limit)
-    return float(abs(off))
+    return float(off)
 
 
 @kernel
@@ -247,7 +247,8 @@ def evidence(
     """The mean held surprise of the seven signs of one value, which is learned.
 
     The value is given as its distance from the one before and from the first of all, as the newest in `ring`
-    (see `deviations.remember`), of `seen` before it; `slot` is the half hour of its day, `signs` room.
+    (see `deviations.remember`), of `seen` before it; `slot` is the half hour of its day. `signs` (SIGNS,) get
+    their sizes, of which the absolute counts.
     """
     if seen == 0:
         s[_WEIGHT] = _UNIT
@@ -257,19 +258,19 @@ def evidence(
     gain = max(1.0 / count, 1.0 / _MEDIAN_POINTS)
     variance = s[_SQUARES] / min(count, SPAN)
     spread = 0.5 * math.log(variance + 1e-12 * s[_MEAN] ** 2 + 1e-18)
-    signs[0] = abs(step)
+    signs[0] = step
     signs[1] = _off_median(s[_SUM_SHORT] / min(count, _SHORT), seen, s, 0, gain)
     signs[2] = _off_median(s[_SUM_LONG] / min(count, LONG), seen, s, 1, gain)
     signs[3] = _off_median(spread, seen, s, 2, gain)
-    signs[4] = abs(residual)
-    signs[5] = abs(s[_RESIDUAL_SHORT]) / min(count, _SHORT)
-    signs[6] = abs(s[_RESIDUAL_LONG]) / min(count, LONG)
+    signs[4] = residual
+    signs[5] = s[_RESIDUAL_SHORT] / min(count, _SHORT)
+    signs[6] = s[_RESIDUAL_LONG] / min(count, LONG)
     refit = seen < _REFIT_ALWAYS_BELOW or seen % _REFIT_EVERY == 0
     total = 0.0
     for sign in range(SIGNS):
-        surprise = _surprise(bins[sign], s, sign, refit, signs[sign])
-        s[_HELD + sign] = max(surprise, _HOLD * s[_HELD + sign])
-        total += s[_HELD + sign]
+        surprise = _surprise(bins[sign], s, sign, refit, abs(signs[sign]))
+        s[HELD + sign] = max(surprise, _HOLD * s[HELD + sign])
+        total += s[HELD + sign]
     s[_WEIGHT] *= 1.0 + 1.0 / _FORGETTING_POINTS
     if s[_WEIGHT] > _LARGEST_WEIGHT:
         _halve(bins)

@@ -62,12 +62,12 @@ _RECENT = 5  # those of which a short memory is kept: step, short, mean of two, 
     MEAN,
     _SPREAD,
     _SMOOTH,
-    _SHORT_MEDIAN,
-    _LONG_MEDIAN,
+    SHORT_MEDIAN,
+    LONG_MEDIAN,
     _GAP,
     _GAP_BEFORE,
     FIRST,
-    _RUN,
+    RUN,
     _RUN_SQUARE,
 ) = range(13)
 SQUARES = 13  # .. + 7: mean square of each deviation
@@ -84,8 +84,10 @@ SCALES = (
 )
 """The columns that say how much a value moves: what sources under one name may have in common."""
 
-_WEIGHTS = np.array([1.0, 0.7, 0.0, 0.7, 0.7, 0.7, 6.0, 3.0])
-"""Of the deviations in the oddness of a source's only value."""
+ALONE = (1.0, 0.7, 0.0, 0.7, 0.7, 0.7, 6.0, 3.0)
+"""Weights of the deviations in the oddness of a source's only value."""
+
+_WEIGHTS = np.array(ALONE)
 _WEIGHTS_SUM = float(_WEIGHTS.sum())
 _PLAIN_SUM = float(_WEIGHTS[: Deviation.RECURRENCE].sum())
 
@@ -153,17 +155,24 @@ def recurrence(
 
 
 @kernel
+def halted(s: Floats) -> float:
+    """What `standstill` said of the newest value."""
+    run = s[RUN]
+    told = run <= _LONGEST_RUN and run % _SAID_EVERY == 0.0
+    return run / (1.0 + math.sqrt(s[_RUN_SQUARE])) if told else 0.0
+
+
+@kernel
 def standstill(x: float, s: Floats) -> float:
     """How many times in a row a value has repeated, in units of how many are usual; before `deviate`.
 
     Said at every fourth repeat only, and no more after the 32nd: what stands still for long is no news.
     """
-    run = s[_RUN] + 1.0 if s[SEEN] > 0.0 and x == s[LAST] else 0.0
-    s[_RUN] = run
+    run = s[RUN] + 1.0 if s[SEEN] > 0.0 and x == s[LAST] else 0.0
+    s[RUN] = run
     gain = max(1.0 / (s[SEEN] + 1.0), 1.0 / LONG_MEMORY_POINTS)
     s[_RUN_SQUARE] += gain * (run * run - s[_RUN_SQUARE])
-    told = run <= _LONGEST_RUN and run % _SAID_EVERY == 0.0
-    return run / (1.0 + math.sqrt(s[_RUN_SQUARE])) if told else 0.0
+    return halted(s)
 
 
 @kernel
@@ -198,7 +207,7 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     seen = int(s[SEEN])
     if seen == 0:
         s[LAST] = s[_LAST_BUT_ONE] = s[MEAN] = s[_SMOOTH] = x
-        s[_SHORT_MEDIAN] = s[_LONG_MEDIAN] = s[FIRST] = x
+        s[SHORT_MEDIAN] = s[LONG_MEDIAN] = s[FIRST] = x
     known = seen + s[PRIOR]
     share = 1.0 / (seen + 1)
     gain = max(1.0 / (known + 1.0), 1.0 / LONG_MEMORY_POINTS)
@@ -206,9 +215,9 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     least = _LEAST_SCALE * spread + least_scale(mean)
     step, level = x - s[LAST], x - mean
     smooth = s[_SMOOTH] + _SMOOTHING * (x - s[_SMOOTH])
-    gap = x - s[_SHORT_MEDIAN]
+    gap = x - s[SHORT_MEDIAN]
     of_3 = (gap + s[_GAP] + s[_GAP_BEFORE]) / 3.0
-    long_of_3 = (x + s[LAST] + s[_LAST_BUT_ONE]) / 3.0 - s[_LONG_MEDIAN]
+    long_of_3 = (x + s[LAST] + s[_LAST_BUT_ONE]) / 3.0 - s[LONG_MEDIAN]
     past_rms = math.sqrt(s[SQUARES + Deviation.LEVEL])
     signed = level / (past_rms + least) if seen > 1 else 0.0
 
@@ -230,11 +239,11 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     s[MEAN] = mean + max(share, 1.0 / LONG_MEMORY_POINTS) * level
     s[_SMOOTH] = smooth
     if seen > 20:
-        s[_SHORT_MEDIAN] = _toward(s[_SHORT_MEDIAN], x, max(share, 1.0 / _SHORT_MEDIAN_POINTS), s[_SPREAD])
-        s[_LONG_MEDIAN] = _toward(s[_LONG_MEDIAN], x, max(share, 1.0 / _LONG_MEDIAN_POINTS), s[_SPREAD])
+        s[SHORT_MEDIAN] = _toward(s[SHORT_MEDIAN], x, max(share, 1.0 / _SHORT_MEDIAN_POINTS), s[_SPREAD])
+        s[LONG_MEDIAN] = _toward(s[LONG_MEDIAN], x, max(share, 1.0 / _LONG_MEDIAN_POINTS), s[_SPREAD])
     else:
-        s[_SHORT_MEDIAN] += 0.5 * (x - s[_SHORT_MEDIAN])
-        s[_LONG_MEDIAN] += 0.5 * (x - s[_LONG_MEDIAN])
+        s[SHORT_MEDIAN] += 0.5 * (x - s[SHORT_MEDIAN])
+        s[LONG_MEDIAN] += 0.5 * (x - s[LONG_MEDIAN])
     s[_GAP_BEFORE], s[_GAP] = s[_GAP], gap
     s[_LAST_BUT_ONE], s[LAST] = s[LAST], x
     s[SEEN] = seen + 1

@@ -88,7 +88,8 @@ class FeatureBatch:
     the point's values. `oddness` (n,) is how far the point lies from its source's whole past, `shares` (m,)
     each value's part in it, `evidence` (n,) what speaks for an incident of a source of one value, NaN for
     others. All are NaN where `has_history` is false. `known` (n,) is how many points the judgement rests on,
-    those counted that a source began with of its cohort's scales.
+    those counted that a source began with of its cohort's scales. `marks` (m, MARKS) says what is odd about
+    each value of the points that are `marked` (n,), and is undefined for others.
     """
 
     source: Ints
@@ -100,6 +101,8 @@ class FeatureBatch:
     shares: Floats
     evidence: Floats
     known: Floats
+    marked: npt.NDArray[np.bool_]
+    marks: Floats
     has_history: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -119,6 +122,8 @@ class FeatureBatch:
             self.shares,
             self.evidence[start:stop],
             self.known[start:stop],
+            self.marked[start:stop],
+            self.marks,
             self.has_history[start:stop],
         )
 
@@ -310,5 +315,7 @@ class FeatureEngine:
             past.shares,
             past.evidence,
             past.known,
+            past.marked,
+            past.marks,
             has_history,
         )

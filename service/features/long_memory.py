@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from service.features import changes, cohorts, deviations, joint
 from service.features.cohorts import CohortRows, Cohorts
 from service.features.deviations import DEVIATIONS, Deviation
+from service.features.marks import MARKS, is_marked, mark, mark_signs
 from service.features.zones import offsets_ms, zone
 from service.history.blocks import ALL, Firsts, Kind
 from service.history.sources import Placement
@@ -152,8 +153,10 @@ def _advance(
     oddness: Floats,
     shares: Floats,
     evidence: Floats,
+    marked: Bools,
+    marks: Floats,
 ) -> None:
-    """What `advance` tells of each point, which is then learned."""
+    """What `advance` tells of each point, which is then learned; `marks` of those `marked`."""
     numbers, rings = borrowed(tables.numbers), borrowed(tables.ring)
     distances, step_distances = borrowed(tables.distances), borrowed(tables.step_distances)
     covariance, precision = borrowed(tables.covariance), borrowed(tables.precision)
@@ -168,6 +171,7 @@ def _advance(
     apart = np.zeros((joint_values, 2))
     signed = np.zeros(joint_values)
     work = np.empty((joint_values, joint_values))
+    nowhere = np.zeros(2)
     signs, unrolled = np.empty(changes.SIGNS), np.empty(deviations.LAGS, np.float32)
     for point in range(source.shape[0]):
         start, stop = row_start[point], row_start[point + 1]
@@ -240,13 +244,13 @@ def _advance(
                     bins[own_signs],
                     signs,
                 )
+        fitting = False
         if width == 1:
             shares[start:stop] = 1.0
             oddness[point] = np.nan
             if stop > start and not math.isnan(values[start]):
                 oddness[point] = deviations.alone(found[0], recent_mean, with_recurrence)
         else:
-            fitting = False
             if related > 0:
                 side = min(int(rows[point]), joint_values)
                 cells = int(first[point, _RELATIONS])
@@ -276,6 +280,13 @@ def _advance(
             oddness[point] = halted
         if not has_history:
             oddness[point] = evidence[point] = np.nan
+        marked[point] = is_marked(oddness[point], evidence[point], width)
+        if marked[point]:
+            for row in range(start, stop):
+                apart_now = residuals[row - start] if fitting else nowhere
+                mark(found[row - start], apart_now, numbers[series[row]], marks[row])
+                if with_signs:
+                    mark_signs(signs, change_numbers[first[point, _SIGNS]], marks[row])
 
 
 class Judged(NamedTuple):
@@ -286,6 +297,8 @@ class Judged(NamedTuple):
     oddness: Floats
     shares: Floats
     evidence: Floats
+    marked: Bools
+    marks: Floats
 
 
 class LongMemory:
@@ -341,6 +354,7 @@ class LongMemory:
         oddness, evidence = np.empty(len(placed.source)), np.empty(len(placed.source))
         shares, judged = np.empty(len(placed.series)), np.empty(len(placed.series), np.bool_)
         known = np.empty(len(placed.source))
+        marks, marked = np.empty((len(placed.series), MARKS)), np.empty(len(placed.source), np.bool_)
         config = self._config
         _advance(
             placed.source,
@@ -365,8 +379,10 @@ class LongMemory:
             oddness,
             shares,
             evidence,
+            marked,
+            marks,
         )
-        return Judged(judged, known, oddness, shares, evidence)
+        return Judged(judged, known, oddness, shares, evidence, marked, marks)
 
     def _tables(self) -> _Tables:
         past, signs, relations = self.past, self.signs, self.relations

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from service.detectors.base import run
 from service.detectors.half_space_trees import HalfSpaceTreesConfig, HalfSpaceTreesDetector
 from service.features.engine import FEATURES, KINDS, VECTOR_WIDTH, FeatureBatch
+from service.features.marks import MARKS
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,6 +28,8 @@ def batch_of(vectors: Floats) -> FeatureBatch:
         np.empty(0),
         np.full(n, np.nan),
         np.full(n, 100.0),
+        np.zeros(n, np.bool_),
+        np.empty((0, MARKS)),
         known,
     )
 
