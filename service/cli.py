@@ -24,6 +24,7 @@ _COMMANDS = {
     "demo": "demo",
     "broker": "broker",
     "feed": "feed",
+    "feedback": "feedback",
     "score": "score",
     "explain": "explain",
     "train": "train",

@@ -24,6 +24,7 @@ from service.kernels import borrowed, kernel
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
 
 _PERIODS_MS = {"hour": 3_600_000.0, "day": 86_400_000.0, "week": 7 * 86_400_000.0}
 _PER_PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+(hour|day|week)\s*")
@@ -155,6 +156,11 @@ class DecisionBatch:
     incident: Bytes
     incident_offset: Ints
 
+    @property
+    def told(self) -> Ints:
+        """Which points have an anomaly record."""
+        return np.flatnonzero(self.anomalous | (self.incident != Incident.NONE))
+
 
 _OPENED_AT, _CALM, _WORST = range(3)  # incident, per source
 
@@ -195,8 +201,9 @@ def _decide(
     source: Ints,
     offset: Ints,
     surprise: Floats,
-    opening: npt.NDArray[np.bool_],
+    opening: Bools,
     budget: Floats,
+    held: Bools,
     incidents: Ints,
     threshold: float,
     steps: Floats,
@@ -223,7 +230,7 @@ def _decide(
         for step in range(steps.shape[0]):
             if score[point] > steps[step]:
                 severity[point] = step + 1
-        anomalous[point] = score[point] > threshold
+        anomalous[point] = score[point] > threshold and not held[point]
         if opening[point] and not is_open:
             incident[point] = Incident.OPENED
             state[_OPENED_AT] = offset[point] + 1
@@ -274,15 +281,32 @@ class Decision:
         gates: Floats = np.clip(budget * times, SMALLEST_BUDGET, _LARGEST_GATE)
         return gates
 
+    def close(self, slot: int) -> tuple[int, Severity] | None:
+        """End the open incident of a source, if any: the offset that opened it and its worst severity."""
+        incident = self.table["incident"][slot]
+        if incident[_OPENED_AT] == 0:
+            return None
+        closed = int(incident[_OPENED_AT]) - 1, Severity(incident[_WORST])
+        incident[_OPENED_AT] = 0
+        return closed
+
+    def opened_at(self, slot: int) -> int:
+        """The offset that opened the incident of a source that is open now, -1 without one."""
+        return int(self.table["incident"][slot, _OPENED_AT]) - 1
+
     def advance(
         self,
         source: Ints,
         offset: Ints,
         pace: Pace,
         surprise: Floats,
-        opening: npt.NDArray[np.bool_],
+        opening: Bools,
+        held: Bools,
     ) -> DecisionBatch:
-        """Decide on the points (n,) in order; `surprise` is -log10 p, NaN where there is none."""
+        """Decide on the points (n,) in order; `surprise` is -log10 p, NaN where there is none.
+
+        Those `held` are no anomalies, whatever their score.
+        """
         n, config = len(source), self._config
         batch = DecisionBatch(
             score=np.empty(n),
@@ -299,6 +323,7 @@ class Decision:
             surprise,
             opening,
             pace.budget,
+            held,
             self.table["incident"],
             config.threshold,
             self._steps,

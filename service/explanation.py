@@ -6,6 +6,7 @@ Works on one anomalous point at a time and a handful of numbers, for which plain
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -156,6 +157,12 @@ def _is_plain(row: Row, limits: Expected, by_evidence: bool) -> bool:
     """Whether the value is so far out that nothing else need be said."""
     reach = (_FAR_OUT if not by_evidence else _FARTHER_OUT) * (limits.upper - limits.typical)
     return abs(row[Feature.VALUE] - limits.typical) > reach
+
+
+def accepted(source_id: str, points: int) -> str:
+    """The end of a sentence on a point with which an outage became the new normal."""
+    undo = f"anomalyd feedback {shlex.quote(source_id)} confirmed"
+    return f"after {points} such points accepted as the new normal (undo: {undo})"
 
 
 def _describe(name: str, kind: str, row: Row, limits: Expected) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from service.detectors.calibration import BudgetCalibration
 from service.detectors.model import Model
 from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.features.engine import Feature, FeatureConfig, FeatureEngine
+from service.feedback import Answer, Feedback
 from service.history.sources import Placement, Sources
 from service.history.table import Array, StateTable
 from service.insight import Insight
@@ -31,7 +33,7 @@ from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
 from service.wire.reader import Others, ReadBatch
 
-STATE_VERSION = 8
+STATE_VERSION = 9
 """Raised whenever the same input would give other results; part of every model version."""
 
 LEAN = {"recurrence_values": 0, "joint_values": 8, "signs_of_change": False}
@@ -112,13 +114,10 @@ class DetectionPipeline:
         self._decision = Decision(self.config)
         self._absence = Absence(self.config.absence)
         long_memory = self._features.long_memory
-        source_tables = (
-            self._calibration.table,
-            self._decision.table,
-            self._absence.table,
-            long_memory.source_table,
-        )
+        histories = [self._calibration.table, long_memory.source_table]
         series_tables = (self._features.table, long_memory.table)
+        feedback_table = Feedback.new_table()
+        source_tables = (*histories, self._decision.table, self._absence.table, feedback_table)
         self.sources = Sources(
             self.config.max_sources,
             self.config.max_values_per_source,
@@ -128,6 +127,14 @@ class DetectionPipeline:
             is_watched=self._absence.is_watched,
         )
         place_name = f"{topic}-{partition}"
+        self._feedback = Feedback(
+            place_name,
+            feedback_table,
+            self.sources,
+            self._calibration,
+            self._decision,
+            histories,
+        )
         self.publication = Publication(
             place_name=place_name,
             model_version=self.lineage,
@@ -136,6 +143,7 @@ class DetectionPipeline:
             weights=self.ensemble.weights,
             resolve_after_points=self.config.resolve_after_points,
             teller=Teller(place_name, self.lineage, self._decision),
+            threshold=self.config.threshold,
         )
         if model is not None:
             self.ensemble.restore(model.arrays)
@@ -167,6 +175,7 @@ class DetectionPipeline:
             **{name: table.arrays(rows) for name, (table, rows) in self._saved().items()},
             "absence": self._absence.state(),
             "cohorts": self._features.long_memory.cohorts.state(),
+            "anomalies": self._feedback.state(),
             "ensemble": self.ensemble.state(),
             "counts": {"judged": np.array([self.judged]), "promised": np.array([self.promised])},
         }
@@ -179,6 +188,7 @@ class DetectionPipeline:
             "calibration": (self._calibration.table, sources.slots),
             "decision": (self._decision.table, sources.slots),
             "cadence": (self._absence.table, sources.slots),
+            "feedback": (self._feedback.table, sources.slots),
             "joined": (long_memory.source_table, sources.slots),
             "features": (self._features.table, sources.series),
             "long_memory": (long_memory.table, sources.series),
@@ -203,6 +213,7 @@ class DetectionPipeline:
             table.restore(part(name))
         self._absence.restore(part("absence"))
         self._features.long_memory.cohorts.restore(part("cohorts"))
+        self._feedback.restore(part("anomalies"))
         self.ensemble.restore(part("ensemble"))
         counts = part("counts")
         self.judged, self.promised = int(counts["judged"][0]), float(counts["promised"][0])
@@ -232,7 +243,9 @@ class DetectionPipeline:
         batch.points["offset"] = [records[i].offset for i in places]
         batch.points["record_time_ms"] = [records[i].record_time_ms for i in places]
         others: Others = {i: r.content for i, r in enumerate(records) if not isinstance(r.content, DataPoint)}
-        outcomes = self.process_read(ReadBatch(len(records), batch, others))
+        offsets = np.array([record.offset for record in records], np.int64)
+        times = np.array([record.record_time_ms for record in records], np.int64)
+        outcomes = self.process_read(ReadBatch(offsets, times, batch, others))
         if records:
             self._next_offset = records[-1].offset + 1
         return [outcomes.of(i) for i in range(len(records))]
@@ -250,16 +263,17 @@ class DetectionPipeline:
                 continue
             stop = int(np.searchsorted(batch.points["record"], record))
             steps += self.advance(batch.part(start, stop))
-            steps.append(self._obey(record, content))
+            offset, time_ms = int(read.offset[record]), int(read.record_time_ms[record])
+            steps.append(Obeyed(record, offset, time_ms, content, self._obey(content, offset)))
             start = stop
         steps += self.advance(batch.part(start, len(batch.points)))
         return steps
 
-    def _obey(self, record: int, content: Control | Forget) -> Obeyed:
+    def _obey(self, content: Control | Forget, offset: int) -> Answer:
         if isinstance(content, Forget):
             known = self.sources.forget(content.source_id)
-            return Obeyed(record, content, "forgotten", None if known else "unknown_source")
-        return Obeyed(record, content, "rejected", "unsupported_control")
+            return Answer("forgotten", None if known else "unknown_source")
+        return self._feedback.obey(content, offset)
 
     def examine(self, read: ReadBatch) -> Insight:
         """Score and learn a single point, and tell everything that its decision rested on.
@@ -314,12 +328,17 @@ class DetectionPipeline:
         gap_ms, seen, silences = self._absence.advance(
             placed.source, time_ms, record_time_ms, offset, self.sources.source_id
         )
-        pace = self._decision.pace(gap_ms, seen)
-        gate = self._decision.gates(pace.budget)
-        surprise, opening = self._calibration.advance(placed.source, reference, features.evidence, gate)
-        decided = self._decision.advance(placed.source, offset, pace, surprise, opening)
+        stated = self._decision.pace(gap_ms, seen)
+        budget, held = self._feedback.budgets(placed.source, time_ms, stated.budget)
+        pace = replace(stated, budget=budget)
+        gate = self._decision.gates(budget)
+        surprise, opening, accepted = self._calibration.advance(
+            placed.source, reference, features.evidence, gate, held
+        )
+        decided = self._decision.advance(placed.source, offset, pace, surprise, opening, held)
+        self._feedback.remember(batch, placed.fresh[decided.told])
         judged = ~np.isnan(decided.score)
         self.judged += int(judged.sum())
         # One after the other, as the sum of any split into batches must be.
-        self.promised = float(np.cumsum(np.append(self.promised, pace.budget[judged]))[-1])
-        return ScoredPoints(batch, placed, features, surprises, decided, silences)
+        self.promised = float(np.cumsum(np.append(self.promised, budget[judged]))[-1])
+        return ScoredPoints(batch, placed, features, surprises, decided, held, accepted, silences)

@@ -20,6 +20,7 @@ from service.absence import Silence, Teller, Told
 from service.decision import DecisionBatch, Incident, Severity, member_scores
 from service.detectors.calibration import reference_of
 from service.features.engine import Feature, FeatureBatch
+from service.feedback import Answer, Closed
 from service.history.sources import Arrival, Placement
 from service.rarity import Rarity
 from service.wire import encode
@@ -47,6 +48,7 @@ STATUSES = ("scored", "skipped", "late", "duplicate", "forgotten", "applied", "r
 NO_RESULT = len(STATUSES)
 """In place of a status: the record is a dead letter."""
 
+_ANSWERED = (STATUSES.index("applied"), STATUSES.index("rejected"))
 _SEVERITIES = tuple(severity.name.lower() for severity in Severity)
 _INCIDENTS = tuple("" if i is Incident.NONE else i.name.lower() for i in Incident)
 
@@ -97,6 +99,12 @@ class Outcomes:
 
     def __len__(self) -> int:
         return len(self.status)
+
+    @property
+    def told(self) -> npt.NDArray[np.bool_]:
+        """Which results are published where only those of anomalies are: answers to control records, too."""
+        told: npt.NDArray[np.bool_] = self.anomalous | np.isin(self.status, _ANSWERED)
+        return told
 
     def key(self, record: int) -> bytes:
         """The source of one record that has a result."""
@@ -156,6 +164,8 @@ class ScoredPoints:
     features: FeatureBatch
     surprises: npt.NDArray[np.float64]
     decided: DecisionBatch
+    held: npt.NDArray[np.bool_]
+    accepted: npt.NDArray[np.int64]
     silences: Sequence[Silence] = ()
 
 
@@ -170,12 +180,13 @@ class Why(NamedTuple):
 
 
 class Obeyed(NamedTuple):
-    """A record that is no point, and what was done about it."""
+    """A record that is no point, where it stood and what was done about it."""
 
     record: int
+    offset: int
+    record_time_ms: int
     content: Control | Forget
-    status: str
-    reason: str | None
+    answer: Answer
 
 
 _VERDICT_OF_ARRIVAL = np.zeros(len(Arrival), np.uint8)
@@ -204,6 +215,7 @@ class Publication:
         weights: Sequence[float],
         resolve_after_points: int,
         teller: Teller,
+        threshold: float,
     ) -> None:
         """`place_name` begins the ids of anomalies; `weights` are the detectors' in the ensemble."""
         self._place_name = place_name
@@ -213,6 +225,7 @@ class Publication:
         self._weights = weights
         self._quiet_points = resolve_after_points
         self._teller = teller
+        self._threshold = threshold
         self._writer = ResultWriter(_SEVERITIES, _INCIDENTS, result_features, detectors)
 
     def of(self, read: ReadBatch, steps: Sequence[ScoredPoints | Obeyed]) -> Outcomes:
@@ -222,11 +235,42 @@ class Publication:
             if isinstance(step, ScoredPoints):
                 self._write(step, outcomes)
             else:
-                source_id = step.content.source_id
-                answer = encode.instruction_result(source_id, step.content.time_ms, step.status, step.reason)
-                outcomes.answers[step.record] = source_id.encode(), answer
-                outcomes.status[step.record] = STATUSES.index(step.status)
+                self._answer(step, outcomes)
         return outcomes
+
+    def _answer(self, step: Obeyed, outcomes: Outcomes) -> None:
+        """The result of a record that is no point, and what it ended."""
+        record, answer = step.record, step.answer
+        source_id, time_ms = step.content.source_id, step.content.time_ms
+        body = encode.instruction_result(
+            source_id, time_ms, answer.status, answer.reason, answer.detail, answer.members
+        )
+        outcomes.answers[record] = source_id.encode(), body
+        outcomes.status[record] = STATUSES.index(answer.status)
+        if answer.closed is not None:
+            outcomes.severity[record] = answer.closed.severity
+            outcomes.incident[record] = Incident.RESOLVED
+            outcomes.anomalies[record] = self._closing(step, answer.closed)
+
+    def _closing(self, step: Obeyed, closed: Closed) -> bytes:
+        """The record for the anomalies topic of an incident that a control record ended."""
+        return encode.anomaly_record(
+            f"{self._place_name}-{step.offset}",
+            f"{self._place_name}-{closed.incident_offset}",
+            _INCIDENTS[Incident.RESOLVED],
+            step.content.source_id,
+            step.content.time_ms,
+            step.record_time_ms,
+            math.nan,
+            _SEVERITIES[closed.severity],
+            (),
+            (),
+            None,
+            (),
+            closed.told,
+            None,
+            self._model_version,
+        )
 
     def _write(self, scored: ScoredPoints, outcomes: Outcomes) -> None:
         """Everything that the points of a stretch publish."""
@@ -240,7 +284,7 @@ class Publication:
         row[fresh] = np.arange(len(fresh))
         told = np.zeros((len(fresh), 2), np.int64)
         told_text = bytearray()
-        for j in np.flatnonzero(decided.anomalous | (decided.incident != Incident.NONE)).tolist():
+        for j in decided.told.tolist():
             record = int(batch.points[placed.fresh[j]]["record"])
             why, outcomes.anomalies[record] = self._anomaly(scored, j)
             told[j, 0] = len(told_text)
@@ -253,6 +297,8 @@ class Publication:
             decided.anomalous,
             decided.severity,
             decided.incident,
+            scored.held & (decided.score > self._threshold),
+            scored.accepted,
             features.known,
             member_scores(scored.surprises, decided.pace.budget),
             features.row_start,
@@ -297,6 +343,8 @@ class Publication:
         names, expected, shares, rarity, told = self.why(scored, j)
         if incident == "resolved":
             told = f"Back to normal: {self._quiet_points} points in a row within the budget."
+        if scored.accepted[j]:
+            told = f"{told}; {explanation.accepted(batch.source_id(i), int(scored.accepted[j]))}"
         body = encode.anomaly_record(
             f"{self._place_name}-{int(point['offset'])}",
             f"{self._place_name}-{int(decided.incident_offset[j])}" if incident else None,

@@ -62,7 +62,7 @@ def advance(
     opening = np.array(
         [score_of(s, p0) > threshold for s, p0 in zip(surprise, pace.budget, strict=True)], bool
     )
-    return decision.advance(source, offset, pace, surprise, opening)
+    return decision.advance(source, offset, pace, surprise, opening, np.zeros(len(source), np.bool_))
 
 
 # Score and severity
@@ -287,7 +287,28 @@ def test_an_anomaly_that_may_not_open_an_incident_opens_none_but_goes_on_with_on
     source, offset = np.zeros(3, np.int64), np.arange(3)
     pace = decision.pace(np.zeros(3), np.ones(3))
     opening = np.array([False, True, False])
-    batch = decision.advance(source, offset, pace, np.full(3, 5.0), opening)
+    held = np.zeros(3, np.bool_)
+    batch = decision.advance(source, offset, pace, np.full(3, 5.0), opening, held)
     assert batch.anomalous.all()
     assert batch.incident.tolist() == [NONE, OPENED, UPDATED]
     assert batch.incident_offset.tolist() == [-1, 1, 1]
+
+
+def test_a_point_that_is_held_is_no_anomaly_whatever_its_score() -> None:
+    decision = Decision(config())
+    source, offset = np.zeros(2, np.int64), np.arange(2)
+    pace = decision.pace(np.zeros(2), np.ones(2))
+    held, nothing = np.array([True, False]), np.zeros(2, np.bool_)
+    batch = decision.advance(source, offset, pace, np.full(2, 5.0), nothing, held)
+    assert batch.anomalous.tolist() == [False, True]
+    assert batch.score[0] == batch.score[1] > 0.9
+
+
+def test_an_incident_that_is_closed_says_where_it_began_and_how_bad_it_was() -> None:
+    decision = Decision(config())
+    assert (decision.close(0), decision.opened_at(0)) == (None, -1)
+    decide(decision, [2.0, 6.0, 3.5])
+    assert decision.opened_at(0) == 101
+    assert decision.close(0) == (101, CRITICAL)
+    assert (decision.close(0), decision.opened_at(0)) == (None, -1)
+    assert decide(decision, [5.0], first_offset=200).incident.tolist() == [OPENED]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.clock import ManualClock
+from service.feedback import Kind
 from service.history.frozen import Manifest, freeze
 from service.pipeline import DetectionConfig, DetectionPipeline, Record
 from service.publication import Outcome
@@ -72,6 +73,17 @@ def records_of(contents: list[DataPoint] | list[DataPoint | Control | Forget]) -
     return [Record(content, 5000 + i, 1_700_000_000_000 + i) for i, content in enumerate(contents)]
 
 
+def some_feedback(rng: np.random.Generator, i: int, time_s: float) -> dict[str, Any]:
+    """A word on the source, now and then on an anomaly that may be another's or none."""
+    kind = str(rng.choice(["false_alarm", "false_alarm", "confirmed", "expected", "new_normal", "nonsense"]))
+    word: dict[str, Any] = {"feedback": kind, "by": "jo"}
+    if kind == "expected":
+        word["until"] = int(1000 * (time_s + rng.integers(-900, 900)))
+    if rng.random() < 0.3:
+        word["anomalyId"] = f"data-points-0-{5000 + int(rng.integers(max(i, 1)))}"
+    return word
+
+
 @lru_cache(maxsize=1)
 def stream() -> list[Record]:
     """Everything that can happen: faults, holes, new names, late points, repeats, tombstones."""
@@ -100,7 +112,10 @@ def stream() -> list[Record]:
             contents.append(Forget(source, int(time_s * 1000)))
             continue
         elif kind < 0.12:
-            contents.append(Control(source, int(time_s * 1000), {"feedback": "false_alarm"}))
+            contents.append(Control(source, int(time_s * 1000), {"reload": True}))
+            continue
+        elif kind < 0.15:
+            contents.append(Control(source, int(time_s * 1000), some_feedback(rng, i, time_s)))
             continue
         point_id = f"m{rng.integers(i - 5, i + 1)}" if rng.random() < 0.1 else None
         labels = {"site": "north"} if rng.random() < 0.1 else None
@@ -262,10 +277,15 @@ def test_models_fitted_beside_the_loop_give_the_same_bytes() -> None:
 def test_the_stream_of_these_tests_holds_everything_that_can_happen() -> None:
     outcomes, pipeline = whole("everything")
     statuses = {outcome.status for outcome in outcomes}
-    assert statuses == {"scored", "skipped", "late", "duplicate", "forgotten", "rejected"}
+    assert statuses == {"scored", "skipped", "late", "duplicate", "forgotten", "rejected", "applied"}
     assert {outcome.incident for outcome in outcomes} == {None, "opened", "updated", "resolved"}
     reasons = {result(outcome).get("reason") for outcome in outcomes}
     assert {"insufficient_history", "too_many_value_names", "unsupported_control"} <= reasons
+    assert {"unknown_feedback", "bad_until", "unknown_anomaly"} <= reasons
+    answers = [result(o) for o in outcomes if o.status == "applied"]
+    assert {answer["feedback"] for answer in answers} == {kind.value for kind in Kind}
+    assert {answer.get("incident") for answer in answers} == {None, "resolved"}
+    assert any(b'"heldBy":"expected"' in outcome.result for outcome in outcomes)
     assert pipeline.sources.evicted > 10
     assert all(detector.is_trained for detector in pipeline.ensemble.detectors)
 
@@ -307,8 +327,12 @@ def test_anomaly_records_belong_to_their_results(name: str) -> None:
     for record, outcome in zip(stream(), whole(name)[0], strict=True):
         if outcome.anomaly is None:
             continue
-        assert isinstance(record.content, DataPoint)
         anomaly, read = Anomaly.parse(outcome.anomaly), result(outcome)
+        if isinstance(record.content, Control):
+            assert (anomaly.incident, read["incident"]) == ("resolved", "resolved")
+            assert anomaly.incident_id == read["incidentId"] == opened[anomaly.source_id]
+            continue
+        assert isinstance(record.content, DataPoint)
         assert anomaly.id == f"data-points-0-{record.offset}"
         if anomaly.incident == "opened":
             opened[anomaly.source_id] = anomaly.id

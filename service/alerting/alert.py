@@ -67,7 +67,9 @@ class Alert:
 
     @property
     def explanation(self) -> str:
-        return one_line(self.anomaly.explanation, 600) or f"anomaly score {self.anomaly.score:.2f}"
+        score = self.anomaly.score
+        unexplained = "anomaly" if score is None else f"anomaly score {score:.2f}"
+        return one_line(self.anomaly.explanation, 600) or unexplained
 
     @property
     def state(self) -> str:
@@ -111,13 +113,18 @@ class Alert:
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         anomaly = self.anomaly
-        yield "severity", f"{anomaly.severity} (score {anomaly.score:.3f})"
+        yield "severity", self._severity
         yield "noticed" if anomaly.is_absence else "measured", one_line(anomaly.timestamp, 40)
         if anomaly.incident is not None:
             yield "incident", f"{anomaly.incident}, {one_line(anomaly.group, 120)}"
         if anomaly.labels:
             yield "labels", self._labels()
         yield "alert", one_line(self.alert_id, 120)
+
+    @property
+    def _severity(self) -> str:
+        score = self.anomaly.score
+        return self.anomaly.severity if score is None else f"{self.anomaly.severity} (score {score:.3f})"
 
     def _labels(self) -> str:
         shown = list(self.anomaly.labels.items())[:_LABELS_SHOWN]

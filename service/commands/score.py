@@ -57,7 +57,7 @@ class PartitionedScorer:
             if number not in self._pipelines:
                 self._pipelines[number] = self._make(partition=number)
             part = batch._replace(points=batch.points[numbers == number])
-            mine = ReadBatch(read.records, part, others.get(number, {}))
+            mine = read._replace(points=part, others=others.get(number, {}))
             outcomes = self._pipelines[number].process_read(mine)
             for record in np.flatnonzero(outcomes.status != NO_RESULT).tolist():
                 results[record] = outcomes.results[record]

@@ -43,7 +43,7 @@ def verdict(
         told_at = f"{(found.after_points or 0) + 1} of {fault.points}"
         table.add_row(
             "[green]✓[/]", fault.kind, fault.source_id, fault.value,
-            f"{anomaly.score:.3f}", f"[{colour}]{anomaly.severity}[/]", told_at,
+            f"{anomaly.score or 0.0:.3f}", f"[{colour}]{anomaly.severity}[/]", told_at,
         )  # fmt: skip
     console.print()
     console.print(table)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,9 @@ from service.kernels import borrowed, kernel, prefetch
 
 Bins = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
+Singles = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 _POOLED_MEMORY_POINTS = 200_000.0
 _POOLED_PRIOR_POINTS = 50.0
@@ -168,6 +172,8 @@ _FLOOR_AT_START = math.log10(_FLOOR_POINTS)
 _PENDING = 60
 _ALIVE_POINTS = 300.0
 _QUARANTINE_LEVEL = 1  # 1e-3
+_ACCEPTED_SHARE, _ACCEPTED_FROM, _ACCEPTED_TO = 25.0, 50.0, 500.0
+_REVERSIBLE_POINTS = 5000.0
 
 # Columns of a source's row of numbers, after those of its sketch.
 _QUANTILES = sketch.NUMBERS  # .. + 3: the raw surprise that stands for each level
@@ -177,6 +183,12 @@ _RUN, _WAITING, _MEAN_RUN, _NON_ZERO = range(_SINCE + _LEVELS, _SINCE + _LEVELS 
 # length of ended runs; points with an oddness above 0
 _NUMBERS = _NON_ZERO + 1
 
+# Columns of what is known of an outage that was learned as the new normal: the lowest of its bins, the share
+# that they and those above had before, points seen until then, and the length of the run while it lasts.
+_LOWEST, _SHARE, _AT, _LENGTH = range(4)
+_ACCEPTANCE = 4
+_REFUSED = -1.0  # for a lowest bin: the present run is never to be learned
+
 _BINS = 128  # up to 2^5.9: more than any ensemble's oddness, which ends at 30
 
 BUDGET_COLUMNS = {
@@ -184,6 +196,7 @@ BUDGET_COLUMNS = {
     "numbers": Column(np.float64, _NUMBERS),
     "pending": Column(np.uint8, _PENDING),  # bins of the values that wait
     "policy": Column(np.float64, policy.NUMBERS),
+    "acceptance": Column(np.float32, _ACCEPTANCE),
 }
 
 _TRUST_POINTS = 1000.0  # after which a source's own estimate weighs as much as the reference
@@ -248,11 +261,29 @@ def _release(bins: Bins, row: Floats, pending: Bytes) -> None:
 
 
 @kernel
-def _learn(bins: Bins, row: Floats, pending: Bytes, value: float) -> None:
+def _accepts(bins: Bins, row: Floats, acceptance: Singles, own: int) -> bool:
+    """Whether an outage has lasted long enough to be learned, from bin `own` on; notes how to undo it."""
+    enough = min(max(row[sketch.SEEN] / _ACCEPTED_SHARE, _ACCEPTED_FROM), _ACCEPTED_TO)
+    if row[_RUN] <= enough or acceptance[_LOWEST] == _REFUSED:
+        return False
+    if acceptance[_LENGTH] == 0.0:
+        acceptance[_LENGTH] = row[_RUN]
+        acceptance[_AT] = row[sketch.SEEN]
+        acceptance[_LOWEST], acceptance[_SHARE] = _BINS, 0.0
+    if own < acceptance[_LOWEST]:
+        weight = sketch.weight_above(bins, own - 1) - sketch.weight_above(bins, int(acceptance[_LOWEST]) - 1)
+        acceptance[_SHARE] += weight / row[sketch.TOTAL]
+        acceptance[_LOWEST] = own
+    return True
+
+
+@kernel
+def _learn(bins: Bins, row: Floats, pending: Bytes, acceptance: Singles, value: float) -> int:
     """Learn the value, unless it is an exceedance that may belong to an outage.
 
     The exceedances of a run wait. If the run ends short, they are learned; if it goes on, it is an outage
-    and they are dropped, until it has gone on so long that it is the new normal.
+    and they are dropped, until it has gone on so long that it is the new normal: the point at which that is
+    so returns the run's length, all others 0.
     """
     own = sketch.bin_of(value, _BINS)
     memory = _memory(row[sketch.SEEN])
@@ -263,18 +294,23 @@ def _learn(bins: Bins, row: Floats, pending: Bytes, value: float) -> None:
         row[_MEAN_RUN] += 0.1 * (row[_RUN] - row[_MEAN_RUN])
         _release(bins, row, pending)
         row[_RUN] = 0.0
+        acceptance[_LENGTH] = 0.0
+        if acceptance[_LOWEST] == _REFUSED:
+            acceptance[_LOWEST] = 0.0
     # A stream that only now comes alive must not be held off.
     if since > 0.0 or row[_NON_ZERO] < _ALIVE_POINTS:
         sketch.learn(bins, row, own, memory)
-        return
+        return 0
     row[_RUN] += 1.0
     if row[_RUN] <= min(float(_PENDING), 3.0 * row[_MEAN_RUN] + 2.0):
         pending[int(row[_WAITING])] = own
         row[_WAITING] += 1.0
-        return
+        return 0
     row[_WAITING] = 0.0
-    if row[_RUN] > min(max(row[sketch.SEEN] / 25.0, 50.0), 500.0):
-        sketch.learn(bins, row, own, memory)
+    if not _accepts(bins, row, acceptance, own):
+        return 0
+    sketch.learn(bins, row, own, memory)
+    return int(row[_RUN]) if acceptance[_LENGTH] == row[_RUN] else 0
 
 
 @kernel
@@ -344,27 +380,30 @@ def _placed(reference: float, exceeds: bool, level: float) -> float:
 
 @kernel
 def _advance(
-    source: npt.NDArray[np.int64],
+    source: Ints,
     reference: Floats,
     evidence: Floats,
     budget: Floats,
+    held: Bools,
     bins: Bins,
     numbers: Floats,
     pending: Bytes,
     policies: Floats,
+    acceptance: Singles,
     prior: Bins,
     out: Floats,
-    opening: npt.NDArray[np.bool_],
+    opening: Bools,
+    accepted: Ints,
 ) -> None:
     bins, numbers, pending = borrowed(bins), borrowed(numbers), borrowed(pending)
-    policies = borrowed(policies)
+    policies, acceptance = borrowed(policies), borrowed(acceptance)
     points = source.shape[0]
     last, level = np.nan, 0.0
     for point in range(points):
         if point + _AHEAD < points:
             prefetch(bins, source[point + _AHEAD])
             prefetch(numbers, source[point + _AHEAD])
-        opening[point] = False
+        opening[point], accepted[point] = False, 0
         elsewhere = reference[point]
         if math.isnan(elsewhere):
             out[point] = np.nan
@@ -377,13 +416,32 @@ def _advance(
         value = oddness_of(elsewhere)
         own = _own_surprise(counts, row, prior, value)
         surprise = _shrunk(own, elsewhere, alarms[policy.POINTS])
+        if held[point]:  # what was announced is neither an alarm nor the normal
+            out[point] = _placed(elsewhere, surprise >= level, level)
+            continue
         has_evidence = not math.isnan(evidence[point])
         opening[point] = policy.opens(alarms, evidence[point], surprise, has_evidence, level, last)
         if opening[point]:
             surprise = max(surprise, level + _APART)
         out[point] = _placed(elsewhere, surprise >= level, level)
         _control(row, surprise)
-        _learn(counts, row, pending[slot], value)
+        accepted[point] = _learn(counts, row, pending[slot], acceptance[slot], value)
+
+
+class Calibrated(NamedTuple):
+    """What is said of `n` points."""
+
+    surprise: Floats  # (n,) -log10 p, NaN where there is none
+    opening: Bools  # (n,) whether an incident opens
+    accepted: Ints  # (n,) where an outage becomes the new normal, how many points it lasted; otherwise 0
+
+
+class Refusal(StrEnum):
+    """What there was not to be learned."""
+
+    NOTHING = "nothing"
+    KEPT_OUT = "kept_out"
+    FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,26 +510,59 @@ class BudgetCalibration:
         )
 
     def advance(
-        self, source: npt.NDArray[np.int64], reference: Floats, evidence: Floats, budget: Floats
-    ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Surprise (n,), -log10 p, of each point, which joins its past, and whether it opens an incident.
+        self, source: Ints, reference: Floats, evidence: Floats, budget: Floats, held: Bools
+    ) -> Calibrated:
+        """What is said of each point, which then joins its source's past.
 
         `reference` is -log10 of how rare the point would be in a usual source, `evidence` what speaks for an
-        incident (NaN: the surprise itself), `budget` each point's p0.
+        incident (NaN: the surprise itself), `budget` each point's p0. Those `held` open nothing and are not
+        learned.
         """
-        out, opening = np.empty(len(source)), np.empty(len(source), np.bool_)
-        table = self.table
+        n, table = len(source), self.table
+        calibrated = Calibrated(np.empty(n), np.empty(n, np.bool_), np.empty(n, np.int64))
         _advance(
             source,
             reference,
             evidence,
             budget,
+            held,
             table["bins"],
             table["numbers"],
             table["pending"],
             table["policy"],
+            table["acceptance"],
             self._prior,
-            out,
-            opening,
+            *calibrated,
         )
-        return out, opening
+        return calibrated
+
+    def points(self, slot: int) -> int:
+        """How many points of a source were judged and learned."""
+        return int(self.table["policy"][slot, policy.POINTS])
+
+    def release(self, slot: int) -> int:
+        """Learn what waits whether it belongs to an outage; how many points that is."""
+        row = self.table["numbers"][slot]
+        waiting = int(row[_WAITING])
+        _release(self.table["bins"][slot], row, self.table["pending"][slot])
+        return waiting
+
+    def refuse(self, slot: int) -> Refusal:
+        """Do not learn the outage under way, however long it lasts; forget the one that was learned lately.
+
+        Of what was learned the tail is cut back to the share that it had before. An outage that was forgotten
+        counts as under way, for as long as its exceedances come.
+        """
+        table = self.table
+        bins, row, acceptance = table["bins"][slot], table["numbers"][slot], table["acceptance"][slot]
+        fresh = row[sketch.SEEN] - acceptance[_AT] <= _REVERSIBLE_POINTS
+        refusal = Refusal.NOTHING if row[_RUN] == 0.0 else Refusal.KEPT_OUT
+        if acceptance[_LOWEST] > 0.0 and fresh:
+            sketch.cut_back(bins, row, int(acceptance[_LOWEST]), float(acceptance[_SHARE]))
+            row[_SINCE + _QUARANTINE_LEVEL] = 0.0
+            refusal = Refusal.FORGOTTEN
+        if refusal is not Refusal.NOTHING:
+            acceptance[:] = 0.0
+            acceptance[_LOWEST] = _REFUSED
+            row[_WAITING], row[_RUN] = 0.0, max(row[_RUN], _PENDING + 1.0)
+        return refusal

@@ -73,7 +73,7 @@ def decades(probability: float) -> float:
 
 
 @kernel
-def _weight_above(bins: Bins, i: int) -> float:
+def weight_above(bins: Bins, i: int) -> float:
     """Weight of all bins above bin `i`; walks over all, as the end of a varying loop is mispredicted."""
     total, first = np.uint32(0), np.uint32(i + 1)
     for j in range(bins.shape[0]):
@@ -115,7 +115,7 @@ def _tail_begin(bins: Bins, total: float) -> tuple[float, int]:
 @kernel
 def refit(bins: Bins, fit: Floats) -> None:
     """Find the 98 % quantile anew and fit the tail above it."""
-    total = _weight_above(bins, -1)
+    total = weight_above(bins, -1)
     fit[TOTAL] = total
     above, edge = _tail_begin(bins, total)
     threshold = EDGES[edge + 1]
@@ -172,7 +172,7 @@ def _at_or_above(bins: Bins, value: float) -> float:
     share = 1.0
     if not _repeats(bins, i):  # otherwise all of the bin is at least as large
         share = min(max((EDGES[i + 1] - value) / (EDGES[i + 1] - EDGES[i]), 0.0), 1.0)
-    return _weight_above(bins, i) + share * float(bins[i])
+    return weight_above(bins, i) + share * float(bins[i])
 
 
 @kernel
@@ -250,3 +250,14 @@ def learn(bins: Bins, fit: Floats, i: int, memory_points: float) -> None:
     fit[TOTAL] += weight
     fit[SEEN] += 1.0
     halve_if_full(bins, fit)
+
+
+@kernel
+def cut_back(bins: Bins, fit: Floats, first: int, share: float) -> None:
+    """Take from bin `first` and those above what exceeds such a share of all weight."""
+    beyond, total = weight_above(bins, first - 1), weight_above(bins, -1)
+    kept = share / (1.0 - share) * (total - beyond)
+    if total > beyond > kept:
+        for i in range(first, bins.shape[0]):
+            bins[i] = np.uint32(bins[i] * (kept / beyond))
+    refit(bins, fit)

@@ -130,6 +130,12 @@ class Blocks:
         self.release(firsts, rows)
         return targets
 
+    def clear(self, firsts: Firsts, rows: int) -> None:
+        """Make the blocks of a source as new."""
+        for row, kind, first in zip(self.rows, self._kinds, firsts.tolist(), strict=False):
+            for table in kind.tables if first != NONE else ():
+                table.clear(first, first + int(length(row, rows)))
+
     def copy(self, firsts: Firsts, targets: Firsts, rows: Array) -> None:
         """Copy blocks (n, KINDS) of so many rows (n,) over others of the same kinds and lengths."""
         for i, kind in enumerate(self._kinds):

@@ -156,6 +156,18 @@ class Sources:
             raise KeyError(source_id)
         return slot
 
+    def hash_of(self, slot: int) -> int:
+        """The hash of the source's id, as `PointBatch` has it."""
+        return int(self._rows[slot]["hash"])
+
+    def newest_ms(self, slot: int) -> int:
+        """The latest timestamp of its own that a point of the source had; -1 if none had one."""
+        return int(self._rows[slot]["newest_ms"])
+
+    def clear_values(self, slot: int) -> None:
+        """Make everything as new that is kept of the source's values."""
+        self._blocks.clear(self._rows[slot]["first"], int(self._rows[slot]["rows"]))
+
     def copy_history(self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> None:
         """Give sources (slots) the history of others that show the same names in the same order."""
         for table in self._source_tables:

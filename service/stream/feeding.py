@@ -16,6 +16,8 @@ class PointProducer:
     def __init__(self, kafka: KafkaConfig, topic: str) -> None:
         self._topic = topic
         self._lost: list[str] = []
+        self.newest: tuple[int, int] | None = None
+        """Partition and offset of the last point that is known to be taken."""
         ours: Properties = {
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
@@ -42,7 +44,9 @@ class PointProducer:
         return self._lost
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and len(self._lost) < _REMEMBERED:
+        if error is None:
+            self.newest = message.partition() or 0, message.offset() or 0
+        elif len(self._lost) < _REMEMBERED:
             key = message.key()
             source = key.decode(errors="replace") if isinstance(key, bytes) else "?"
             self._lost.append(f"source {source!r}: {error.str()}")

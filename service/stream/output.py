@@ -145,8 +145,9 @@ class Publisher:
         """Which records' results are published."""
         if self._publish == "none":
             return [False] * len(outcomes)
-        answered = outcomes.status != NO_RESULT
-        wanted: list[bool] = (answered if self._publish == "all" else answered & outcomes.anomalous).tolist()
+        wanted: list[bool] = (
+            outcomes.status != NO_RESULT if self._publish == "all" else outcomes.told
+        ).tolist()
         return wanted
 
     def _dead_letter(

@@ -61,6 +61,7 @@ class Anomaly(_Public):
     is the id of the anomaly that opened the incident, `None` for a point that belongs to none.
     `detected_at` is the input record's Kafka timestamp, never the wall clock. Both times are RFC 3339 in UTC.
     `kind` is `absence` where a source fell silent or came back, and absent where a point is the matter.
+    `score` is `None` where feedback and no point ended the incident.
     """
 
     id: str
@@ -70,7 +71,7 @@ class Anomaly(_Public):
     source_id: str
     timestamp: str
     detected_at: str
-    score: float
+    score: float | None
     severity: Severity
     values: dict[str, float | None]
     expected: dict[str, Expected] = Field(default_factory=dict)

@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 from service.wire.numerals import computed_text
 from service.wire.timestamps import format_rfc3339
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @lru_cache(maxsize=65_536)
@@ -24,13 +28,18 @@ def _texts(members: Mapping[str, str]) -> str:
     return ",".join(f"{_text(name)}:{_text(value)}" for name, value in members.items())
 
 
-def instruction_result(source_id: str, time_ms: int, status: str, reason: str | None = None) -> bytes:
+def instruction_result(
+    source_id: str,
+    time_ms: int,
+    status: str,
+    reason: str | None = None,
+    detail: str | None = None,
+    members: Mapping[str, Any] = _NOTHING,
+) -> bytes:
     """The result of a tombstone or a control record: `forgotten`, `applied`, `rejected`."""
-    because = f',"reason":{_text(reason)}' if reason else ""
-    return (
-        f'{{"sourceId":{_text(source_id)},"timestamp":"{format_rfc3339(time_ms)}"'
-        f',"status":"{status}"{because}}}'
-    ).encode()
+    because = {name: text for name, text in (("reason", reason), ("detail", detail)) if text}
+    head = {"sourceId": source_id, "timestamp": format_rfc3339(time_ms), "status": status}
+    return json.dumps({**head, **because, **members}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def anomaly_record(

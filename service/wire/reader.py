@@ -53,11 +53,17 @@ Others = dict[int, Control | Forget | InvalidRecord]
 
 
 class ReadBatch(NamedTuple):
-    """What `records` records say: the points, and by record what is none."""
+    """What records with these offsets and Kafka timestamps say: the points, and by record what is none."""
 
-    records: int
+    offset: Ints  # (records,)
+    record_time_ms: Ints  # (records,)
     points: PointBatch
     others: Others
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return len(self.offset)
 
 
 def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
@@ -99,7 +105,7 @@ def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
             others[record] = content
         record += 1
     whole = np.concatenate([text, np.frombuffer(more, np.uint8)]) if more else text
-    return ReadBatch(n, columns.trimmed(whole, point), others)
+    return ReadBatch(batch.offset, batch.time_ms, columns.trimmed(whole, point), others)
 
 
 def _scannable(batch: RecordBatch, limits: InputLimits) -> Joined:

@@ -56,6 +56,8 @@ class Scores(NamedTuple):
     anomalous: npt.NDArray[np.bool_]  # (j,)
     severity: Bytes  # (j,) index of the severity's name
     incident: Bytes  # (j,) index of the change's name, 0 for none
+    held: npt.NDArray[np.bool_]  # (j,) no anomaly, because it was announced
+    accepted: Ints  # (j,) points after which an outage is the new normal, 0 for none
     known: Floats  # (j,) points that the judgement rests on
     detectors: Floats  # (j, detectors) NaN is none
     first_feature: Ints  # (j + 1,)
@@ -97,6 +99,7 @@ _VERDICTS = _words(
 _HEAD, _TIMESTAMP, _STATUS = _word('{"sourceId":"'), _word('","timestamp":"'), _word('","status":')
 _NORMAL, _ANOMALOUS = _word(',"isAnomaly":false,"severity":'), _word(',"isAnomaly":true,"severity":')
 _CONFIDENCE = _word(',"confidence":')
+_HELD, _ACCEPTED = _word(',"heldBy":"expected"'), _word(',"newNormalAfter":')
 _FEATURES, _VALUE, _DETECTORS = _word(',"features":{'), _word('":{"value":'), _word('},"detectors":{')
 _EXPLANATION, _LABELS, _ID, _NULL = (
     _word(',"explanation":"'),
@@ -104,7 +107,7 @@ _EXPLANATION, _LABELS, _ID, _NULL = (
     _word(',"id":"'),
     _word("null"),
 )
-_AROUND_POINT = 352 + MOST_INSTANT_BYTES  # all constant pieces of one result
+_AROUND_POINT = 392 + MOST_COMPUTED_BYTES + MOST_INSTANT_BYTES  # all constant pieces of one result
 _AROUND_VALUE = 40
 
 
@@ -165,6 +168,7 @@ def _write(
     score, anomalous = borrowed(scores.score), borrowed(scores.anomalous)
     severity, incident = borrowed(scores.severity), borrowed(scores.incident)
     known = borrowed(scores.known)
+    held, accepted = borrowed(scores.held), borrowed(scores.accepted)
     features, detectors = borrowed(scores.features), borrowed(scores.detectors)
     first_feature = borrowed(scores.first_feature)
     told, told_text = borrowed(scores.told), borrowed(scores.told_text)
@@ -189,6 +193,10 @@ def _write(
             at = _put_word(out, at, severity_text, severity_stops, int(severity[j]))
             if incident[j]:
                 at = _put_word(out, at, incident_text, incident_stops, int(incident[j]))
+            if held[j]:
+                at = _put(out, at, _HELD)
+            if accepted[j] > 0:
+                at = write_computed(out, _put(out, at, _ACCEPTED), float(accepted[j]))
             at = _put_confidence(out, at, known[j])
             at = _put(out, at, _FEATURES)
             row = first_feature[j]

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.detectors.calibration import _REFERENCE_DECADES, BudgetCalibration, MemberCalibration
+from service.detectors.calibration import (
+    _REFERENCE_DECADES,
+    BudgetCalibration,
+    Calibrated,
+    MemberCalibration,
+    Refusal,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,8 +51,15 @@ def judged(
     calibration: BudgetCalibration, source: npt.NDArray[np.int64], oddness: Floats, level: float = 3.0
 ) -> Floats:
     budget, nothing = np.full(len(source), 10.0**-level), np.full(len(source), np.nan)
-    surprise, _ = calibration.advance(source, _REFERENCE_DECADES * np.log1p(oddness), nothing, budget)
-    return surprise
+    reference, held = _REFERENCE_DECADES * np.log1p(oddness), np.zeros(len(source), np.bool_)
+    return calibration.advance(source, reference, nothing, budget, held).surprise
+
+
+def with_evidence(evidence: Floats, oddness: Floats) -> Calibrated:
+    """Points of one source at a budget of 1 in 1,000."""
+    n = len(evidence)
+    source, held = np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    return BudgetCalibration().advance(source, oddness, evidence, np.full(n, 1e-3), held)
 
 
 def of_one(oddness: Floats, level: float = 3.0) -> Floats:
@@ -117,9 +130,7 @@ def test_what_is_far_out_is_never_equally_odd() -> None:
 
 def test_an_incident_rests_and_its_threshold_rises_with_the_alarms() -> None:
     n = 4000
-    calibration = BudgetCalibration()
-    evidence = np.full(n, 1.5)
-    _, opening = calibration.advance(np.zeros(n, np.int64), np.zeros(n), evidence, np.full(n, 1e-3))
+    opening = with_evidence(np.full(n, 1.5), np.zeros(n)).opening
     apart = np.diff(np.flatnonzero(opening))
     assert opening[0]
     assert (apart >= 110).all()
@@ -129,11 +140,10 @@ def test_an_incident_rests_and_its_threshold_rises_with_the_alarms() -> None:
 
 def test_a_point_that_opens_an_incident_is_above_the_budget() -> None:
     n = 2000
-    calibration = BudgetCalibration()
     evidence = np.zeros(n)
     evidence[1000] = 4.0
     quiet = np.abs(np.random.default_rng(12).normal(size=n)) * 0.1
-    surprise, opening = calibration.advance(np.zeros(n, np.int64), quiet, evidence, np.full(n, 1e-3))
+    surprise, opening, _ = with_evidence(evidence, quiet)
     assert np.flatnonzero(opening).tolist() == [1000]
     assert surprise[1000] > 3.0
 
@@ -144,8 +154,7 @@ def test_incidents_open_as_often_as_stated(make: object) -> None:
     rng = np.random.default_rng(13)
     n = 40_000
     evidence = np.abs(np.asarray(make(rng, n))) * 0.4
-    calibration = BudgetCalibration()
-    _, opening = calibration.advance(np.zeros(n, np.int64), np.zeros(n), evidence, np.full(n, 1e-3))
+    opening = with_evidence(evidence, np.zeros(n)).opening
     assert 0.5 <= opening[1000:].sum() / (n / 1000) <= 2.0
 
 
@@ -170,6 +179,87 @@ def test_what_goes_on_for_long_becomes_the_new_normal() -> None:
     assert surprise[6000] >= 3.0
     assert (surprise[6000:6100] >= 3.0).all()
     assert (surprise[9000:] < 3.0).mean() > 0.99
+
+
+def an_outage(after: int = 12_000) -> Floats:
+    oddness = np.abs(np.random.default_rng(13).normal(size=after))
+    oddness[6000:] += 15.0
+    return oddness
+
+
+def one_by_one(calibration: BudgetCalibration, oddness: Floats, *, held: bool = False) -> Calibrated:
+    """The points of one source, judged together."""
+    n = len(oddness)
+    reference, nothing = _REFERENCE_DECADES * np.log1p(oddness), np.full(n, np.nan)
+    return calibration.advance(
+        np.zeros(n, np.int64), reference, nothing, np.full(n, 1e-3), np.full(n, held, np.bool_)
+    )
+
+
+def test_the_point_that_makes_an_outage_the_new_normal_says_how_long_it_lasted() -> None:
+    accepted = one_by_one(BudgetCalibration(), an_outage()).accepted
+    (at,) = np.flatnonzero(accepted)
+    assert accepted[at] == at - 6000 + 1
+    assert 200 < accepted[at] <= 241  # a 25th of the points before
+
+
+def test_an_outage_that_was_refused_is_never_learned_and_the_next_one_is_judged_anew() -> None:
+    oddness = an_outage()
+    calibration = BudgetCalibration()
+    one_by_one(calibration, oddness[:6100])
+    assert calibration.refuse(0) is Refusal.KEPT_OUT
+    after = one_by_one(calibration, oddness[6100:])
+    assert not after.accepted.any()
+    assert (after.surprise >= 3.0).all()
+    one_by_one(calibration, oddness[:1000])
+    assert one_by_one(calibration, oddness[6000:]).accepted.any()
+
+
+def test_an_outage_that_was_learned_can_be_forgotten_again() -> None:
+    oddness = an_outage()
+    calibration = BudgetCalibration()
+    before = one_by_one(calibration, oddness[:6100])
+    learned = one_by_one(calibration, oddness[6100:9000])
+    assert learned.accepted.any()
+    assert (learned.surprise[-500:] < 3.0).mean() > 0.99
+    assert calibration.refuse(0) is Refusal.FORGOTTEN
+    assert (one_by_one(calibration, oddness[9000:]).surprise >= 3.0).all()
+    usual = one_by_one(calibration, oddness[1000:3000]).surprise
+    assert (usual >= 3.0).mean() < 0.003
+    assert (before.surprise[6000:] >= 3.0).all()
+
+
+def test_without_an_outage_there_is_nothing_to_refuse() -> None:
+    calibration = BudgetCalibration()
+    one_by_one(calibration, an_outage()[:5990])
+    before = calibration.table.arrays(1)
+    assert calibration.refuse(0) is Refusal.NOTHING
+    for name, array in calibration.table.arrays(1).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_what_was_learned_long_ago_is_not_forgotten() -> None:
+    calibration = BudgetCalibration()
+    one_by_one(calibration, np.append(an_outage(), an_outage()[6000:]))
+    assert calibration.refuse(0) is Refusal.NOTHING
+
+
+def test_points_that_wait_can_be_learned_at_once() -> None:
+    calibration = BudgetCalibration()
+    one_by_one(calibration, an_outage()[:6004])
+    assert calibration.release(0) == 4
+    assert calibration.release(0) == 0
+
+
+def test_points_that_are_held_are_judged_but_change_nothing() -> None:
+    calibration = BudgetCalibration()
+    one_by_one(calibration, an_outage()[:6000])
+    before = calibration.table.arrays(1)
+    held = one_by_one(calibration, an_outage()[6000:6032], held=True)
+    assert (held.surprise > 3.0).all()
+    assert not held.opening.any()
+    for name, array in calibration.table.arrays(1).items():
+        np.testing.assert_array_equal(array[0], before[name][0])
 
 
 def test_a_stream_that_comes_alive_is_not_alarming_for_ever() -> None:

@@ -34,7 +34,14 @@ points = st.builds(
     texts,
 )
 a_score = st.tuples(
-    st.floats(0, 1), st.booleans(), st.integers(0, 3), st.integers(0, 3), st.tuples(computed, computed), texts
+    st.floats(0, 1),
+    st.booleans(),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.tuples(computed, computed),
+    texts,
+    st.booleans(),
+    st.sampled_from([0, 51, 500]),
 )
 
 
@@ -44,7 +51,7 @@ def scores_of(batch: PointBatch, verdicts: Sequence[Verdict], drawn: Sequence[An
     counts = batch.points["stop_value"] - batch.points["first_value"]
     told_text = bytearray()
     told = np.zeros((n, 2), np.int64)
-    for j, (*_, why) in enumerate(drawn):
+    for j, (*_, why, _, _) in enumerate(drawn):
         told[j, 0] = len(told_text)
         told_text += escaped(why).encode()
         told[j, 1] = len(told_text)
@@ -55,6 +62,8 @@ def scores_of(batch: PointBatch, verdicts: Sequence[Verdict], drawn: Sequence[An
         anomalous=np.array([d[1] for d in drawn], np.bool_),
         severity=np.array([d[2] for d in drawn], np.uint8),
         incident=np.array([d[3] for d in drawn], np.uint8),
+        held=np.array([d[6] for d in drawn], np.bool_),
+        accepted=np.array([d[7] for d in drawn], np.int64),
         known=np.random.default_rng(seed).integers(0, 2000, size=n).astype(np.float64),
         detectors=np.array([d[4] for d in drawn]).reshape(n, 2),
         first_feature=np.concatenate([[0], np.cumsum(counts)]),
@@ -87,7 +96,7 @@ def test_results_read_back_as_they_were_given(
             assert result["status"] in ("skipped", "late", "duplicate")
             assert (result["status"] == "skipped") == ("reason" in result)
             continue
-        score, anomalous, severity, incident, detectors, why = drawn
+        score, anomalous, severity, incident, detectors, why, held, accepted = drawn
         assert (result["status"], result["isAnomaly"]) == ("scored", anomalous)
         assert result["score"] == rounded(score)
         assert result["severity"] == SEVERITIES[severity]
@@ -98,6 +107,8 @@ def test_results_read_back_as_they_were_given(
             name: rounded(x) for name, x in zip(["zscore", "ewma"], detectors, strict=True)
         }
         assert result.get("explanation", "") == why
+        assert result.get("heldBy") == ("expected" if held else None)
+        assert result.get("newNormalAfter", 0) == accepted
         assert list(result["features"]) == list(point.names)
         for i, (name, value) in enumerate(zip(point.names, point.values, strict=True)):
             mean, z_score = scores.features[first + i]
@@ -108,7 +119,7 @@ def test_results_read_back_as_they_were_given(
 
 def one_value(value: float) -> str:
     batch = PointBatch.of([DataPoint("a", 0, ("v",), (value,))])
-    scores = scores_of(batch, [Verdict.SCORED], [(0.0, False, 0, 0, (0.0, 0.0), "")], 1)
+    scores = scores_of(batch, [Verdict.SCORED], [(0.0, False, 0, 0, (0.0, 0.0), "", False, 0)], 1)
     body, _ = WRITER.write(batch, 0, scores)
     return body.tobytes().decode().split('"value":')[1].split(",")[0]
 
@@ -144,11 +155,11 @@ def test_a_number_without_a_spelling_of_its_own_is_written_shortly(value: float,
 def test_the_members_stand_in_the_order_of_the_contract() -> None:
     point = DataPoint("a", 1, ("v", "w"), (1.5, math.nan), {"site": "north"}, "x-1")
     batch = PointBatch.of([point])
-    scores = scores_of(batch, [Verdict.SCORED], [(0.5, True, 0, 1, (0.1, math.nan), "why")], 1)
+    scores = scores_of(batch, [Verdict.SCORED], [(0.5, True, 0, 1, (0.1, math.nan), "why", True, 51)], 1)
     scores.features[:] = [[2.0, 0.25], [3.0, math.nan]]
     assert WRITER.write(batch, 0, scores)[0].tobytes() == (
         b'{"sourceId":"a","timestamp":"1970-01-01T00:00:00.001Z","status":"scored","score":0.5,"isAnomaly":true,'
-        b'"severity":"low","incident":"opened","features":{"v":{"value":1.5,"mean":2,"z_score":0.25},'
+        b'"severity":"low","incident":"opened","heldBy":"expected","newNormalAfter":51,"features":{"v":{"value":1.5,"mean":2,"z_score":0.25},'
         b'"w":{"value":null,"mean":3,"z_score":null}},"detectors":{"zscore":0.1,"ewma":null},'
         b'"explanation":"why","labels":{"site":"north"},"id":"x-1"}'
     )
@@ -156,7 +167,7 @@ def test_the_members_stand_in_the_order_of_the_contract() -> None:
 
 def test_unscored_points_say_why() -> None:
     batch = PointBatch.of([DataPoint("a", 0, ("v",), (1.0,))] * len(Verdict))
-    scores = scores_of(batch, list(Verdict), [(0.0, False, 0, 0, (0.0, 0.0), "")] * len(Verdict), 1)
+    scores = scores_of(batch, list(Verdict), [(0.0, False, 0, 0, (0.0, 0.0), "", False, 0)] * len(Verdict), 1)
     said = [(result["status"], result.get("reason")) for result in written(batch, scores)]
     assert said == [
         ("scored", None),
@@ -174,7 +185,9 @@ def test_a_point_with_the_most_that_an_input_may_hold_is_written() -> None:
     labels = {f"{i}" + "ü" * 126: "\\" * 1024 for i in range(64)}
     point = DataPoint("水" * 256, 0, names, tuple(-1.234567e-300 for _ in names), labels, '"' * 256)
     batch = PointBatch.of([point])
-    scores = scores_of(batch, [Verdict.SCORED], [(1e-9, True, 3, 2, (-1e-300, 1e-300), "\\" * 500)], 1)
+    scores = scores_of(
+        batch, [Verdict.SCORED], [(1e-9, True, 3, 2, (-1e-300, 1e-300), "\\" * 500, True, 500)], 1
+    )
     scores.features[:] = -1.23456e-300
     [result] = written(batch, scores)
     assert (result["sourceId"], result["labels"], result["id"]) == (point.source_id, labels, point.id)

@@ -131,7 +131,7 @@ class Recomputation:
                 self._differs(number, offset, "result", result)
         elif self._publish == "all":
             return  # missing, and said to be
-        elif due and self._publish == "anomalies" and outcomes.anomalous[i]:
+        elif due and self._publish == "anomalies" and outcomes.told[i]:
             self._report.found(Kind.MISSING, Place(number, offset))
         expected = fingerprint(key, anomaly) if anomaly is not None else 0
         published = ledger.anomalies[place]
