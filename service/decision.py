@@ -290,10 +290,6 @@ class Decision:
         incident[_OPENED_AT] = 0
         return closed
 
-    def opened_at(self, slot: int) -> int:
-        """The offset that opened the incident of a source that is open now, -1 without one."""
-        return int(self.table["incident"][slot, _OPENED_AT]) - 1
-
     def advance(
         self,
         source: Ints,

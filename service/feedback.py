@@ -285,7 +285,8 @@ class Feedback:
 
     def _close(self, word: Word, slot: int) -> Closed | None:
         """End the open incident, unless the word is of an earlier one, or that it is right."""
-        of_earlier = word.anomaly_offset is not None and word.anomaly_offset < self._decision.opened_at(slot)
+        opened = self._decision.open_since(slot)
+        of_earlier = word.anomaly_offset is not None and word.anomaly_offset < (opened or 0)
         if word.kind is Kind.CONFIRMED or (word.kind is Kind.FALSE_ALARM and of_earlier):
             return None
         closed = self._decision.close(slot)

@@ -29,6 +29,8 @@ class Gate(StrEnum):
     """It is late or a duplicate, so it was not looked at."""
     HISTORY = "history"
     """It was skipped."""
+    EXPECTED = "expected"
+    """Feedback announced it: until then nothing is an alarm."""
     THRESHOLD = "threshold"
     """The evidence, or the surprise, is too small."""
     LOAD = "load"
@@ -109,6 +111,8 @@ class Insight:
         if judged is None:
             yield Passage(Gate.HISTORY, False, f"skipped: {reason.replace('_', ' ')}")
             return
+        if self.scored.held[0]:
+            yield Passage(Gate.EXPECTED, False, "feedback announced it as expected")
         what = "evidence" if judged.by_evidence else "surprise"
         enough = judged.value >= judged.unloaded
         yield Passage(Gate.THRESHOLD, enough, f"{what} {judged.value:.2f}, {judged.unloaded:.2f} opens")
@@ -131,7 +135,7 @@ class Insight:
         if self.judgement is None:
             return f"Not judged: {self.gates[0].told}."
         is_anomaly, incident = result["isAnomaly"], result.get("incident")
-        side = "above" if is_anomaly else "not above"
+        side = "above" if is_anomaly or "heldBy" in result else "not above"
         parts = [
             f"{'An anomaly' if is_anomaly else 'No anomaly'}: score {result['score']:.3g} is {side} "
             f"{self.threshold:g}."
@@ -141,8 +145,8 @@ class Insight:
         elif incident is not None:
             parts.append(f"Its source's incident was {incident}.")
         else:
-            held = "; ".join(passage.told for passage in self.gates if not passage.passed)
-            parts.append(f"No incident: {held}.")
+            kept = "; ".join(passage.told for passage in self.gates if not passage.passed)
+            parts.append(f"No incident: {kept}.")
         return " ".join(parts)
 
     def as_json(self) -> dict[str, Any]:

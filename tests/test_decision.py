@@ -306,9 +306,8 @@ def test_a_point_that_is_held_is_no_anomaly_whatever_its_score() -> None:
 
 def test_an_incident_that_is_closed_says_where_it_began_and_how_bad_it_was() -> None:
     decision = Decision(config())
-    assert (decision.close(0), decision.opened_at(0)) == (None, -1)
+    assert decision.close(0) is None
     decide(decision, [2.0, 6.0, 3.5])
-    assert decision.opened_at(0) == 101
     assert decision.close(0) == (101, CRITICAL)
-    assert (decision.close(0), decision.opened_at(0)) == (None, -1)
+    assert (decision.close(0), decision.open_since(0)) == (None, None)
     assert decide(decision, [5.0], first_offset=200).incident.tolist() == [OPENED]

@@ -75,7 +75,20 @@ def test_an_incident_opens_exactly_where_no_gate_holds() -> None:
 
 
 def test_every_gate_holds_a_point_now_and_then() -> None:
-    assert {gate for insight in insights() for gate in insight.held_by} == set(Gate)
+    assert {gate for insight in insights() for gate in insight.held_by} == set(Gate) - {Gate.EXPECTED}
+
+
+def test_what_feedback_announced_is_held_by_that() -> None:
+    pipeline = DetectionPipeline(CONFIG)
+    pipeline.score(batch(0, 1002))
+    control = {"sourceId": "one", "control": {"feedback": "expected", "until": START_MS + 60_000 * 600}}
+    values, place = [json.dumps(control).encode()], np.array([POINTS])
+    pipeline.score(read(RecordBatch(values, [None], [None], place, place), InputLimits()))
+    insight = pipeline.examine(batch(1002, 1003))
+    assert insight.held_by[0] is Gate.EXPECTED
+    assert insight.result["heldBy"] == "expected"
+    assert insight.verdict.startswith("No anomaly: score 0.")
+    assert "is above 0.8. No incident: feedback announced it as expected" in insight.verdict
 
 
 def test_what_the_gate_looks_at_is_what_was_decided_with() -> None:

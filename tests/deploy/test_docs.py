@@ -14,7 +14,7 @@ from service.alerting.deliveries import Delivery
 from service.pipeline import DetectionPipeline, Record
 from service.publication import Outcome
 from service.wire.anomaly import Anomaly
-from service.wire.data_point import DataPoint, InvalidRecord, Reason
+from service.wire.data_point import Control, DataPoint, InvalidRecord, Reason
 from service.wire.decode import InputLimits, decode
 from tests.deploy.files import ROOT
 
@@ -36,6 +36,8 @@ def outcomes() -> list[Outcome]:
         values = (pressure, 8.4 + 0.1 * float(rng.normal()))
         point = DataPoint("pump-7", i * 10_000, ("pressure", "flow"), values, {"site": "north"})
         records.append(Record(point, i, i * 10_000))
+    word = {"feedback": "false_alarm", "anomalyId": "data-points-3-2998", "by": "jo", "note": "filter change"}
+    records.append(Record(Control("pump-7", 30_000_000, word), 3000, 30_000_000))
     return DetectionPipeline(partition=3).process_batch(records)
 
 
@@ -71,6 +73,14 @@ def test_a_silence_looks_like_an_anomaly_and_says_its_kind(outcomes: list[Outcom
     written = next(json.loads(outcome.anomaly) for outcome in outcomes if outcome.anomaly)
     assert set(example) == {*written, "kind"}
     assert Anomaly.parse(json.dumps(example).encode()).is_absence
+
+
+def test_answers_look_like_those_of_the_pipeline(outcomes: list[Outcome]) -> None:
+    (example,) = examples(" answer")
+    written = json.loads(outcomes[3000].result)
+
+    assert {**example, "timestamp": ""} == {**written, "timestamp": ""}
+    assert list(example) == list(written)
 
 
 def test_anomalies_look_like_those_of_the_pipeline(outcomes: list[Outcome]) -> None:
