@@ -27,12 +27,22 @@ def feedback(setup: Setup, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def a_point(source: int, i: int, off: float) -> tuple[str, bytes]:
+    """Key and body of one point of a calm source, or of one that is off."""
+    body = {
+        "sourceId": f"pump-{source}",
+        "timestamp": 1_767_225_600_000 + i * 1000,
+        "values": {"pressure": 10.0 + 0.1 * (i * 7919 % 13) + off},
+    }
+    return f"pump-{source}", json.dumps(body).encode()
+
+
 def test_what_is_said_is_applied_at_its_place_answered_and_audited(
     broker: RunningBroker, topic_prefix: str
 ) -> None:
     setup = Setup.of(broker.bootstrap_servers, topic_prefix, partitions=4)
     make_topics(setup.settings)
-    points = noisy_points(560, 3)[: 3 * 525]  # the spike of pump-1 is its fifth but last point
+    points = [a_point(source, i, 50.0 * (i > 297 and source == 1)) for i in range(300) for source in range(3)]
     produce(setup.settings, points)
     with running(setup) as service:
         service.wait_until_done(len(points))
