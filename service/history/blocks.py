@@ -169,6 +169,7 @@ class Blocks:
 
     def state(self) -> dict[str, Array]:
         """What is given out and what was given back, as copies; what the tables hold is with their owners."""
+        # Sorted, as the order in which lengths were first given back is forgotten by a restore.
         free = [(*key, first) for key, firsts in sorted(self._free.items()) for first in firsts]
         return {"used": self.rows["used"].copy(), "free": np.array(free, np.int64).reshape(-1, 3)}
 

@@ -391,6 +391,7 @@ class Sources:
         return {
             "rows": self._rows[: self.slots].copy().view(np.uint8).reshape(-1, SOURCE.itemsize),
             "ids": self._ids[: self._counters[BYTES_USED]].copy(),
+            "ids_room": np.array([len(self._ids)]),  # when it is used up, ids move together
             "counters": self._counters.copy(),
             "evicted": np.array([self.evicted]),
             "free_slots": np.array(self._free_slots, np.int64),
@@ -404,7 +405,7 @@ class Sources:
         Raises:
             ValueError: a part is missing.
         """
-        own = {"rows", "ids", "counters", "evicted", "free_slots", "blocks/used", "blocks/free"}
+        own = {"rows", "ids", "ids_room", "counters", "evicted", "free_slots", "blocks/used", "blocks/free"}
         missing = own - state.keys()
         if missing:
             raise ValueError(f"saved directory has no {', '.join(sorted(missing))}")
@@ -413,7 +414,7 @@ class Sources:
         for table in self._source_tables:
             table.ensure(len(self._own))
         self._blocks.restore(_part(state, "blocks"))
-        self._ids = np.empty(max(2 * len(state["ids"]), _FIRST_BYTES), np.uint8)
+        self._ids = np.empty(int(state["ids_room"][0]), np.uint8)
         self._ids[: len(state["ids"])] = state["ids"]
         self._layouts = Layouts.of(_part(state, "layouts"))
         self._free_slots = state["free_slots"].tolist()
