@@ -563,6 +563,7 @@ def test_an_anomaly_names_the_value_that_is_at_fault() -> None:
         {"max_sources": 10},
         {"max_values_per_source": 10},
         {"features": {"ewma_gain": 0.2}},
+        {"features": {"holidays": ["2026-12-25"]}},
         {"ensemble": {"strategy": "max"}},
         {"ensemble": {"detectors": [{"type": "zscore"}]}},
         {"result_features": ["mean"]},

@@ -2,9 +2,11 @@
 
 The step, the means of the last 6 and 24 values against their running medians, the logarithm of the last 48
 values' standard deviation against its own, and the residual of the usual value at this time of day, plain
-and averaged over 6 and 24 points. Each is ranked in a histogram of its own past (quarter octaves; above
-the 98 % quantile an exponential tail); a surprise is held for a few points, so that signs that come one
-after the other meet, and their mean is the evidence. Kernels on one value's rows of state.
+and averaged over 6 and 24 points. What is usual on off days (weekends, holidays) is learned beside what is
+usual on all days; once that has been shown to tell off days better, they are told apart. Each sign is
+ranked in a histogram of its own past (quarter octaves; above the 98 % quantile an exponential tail); a
+surprise is held for a few points, so that signs that come one after the other meet, and their mean is the
+evidence. Kernels on one value's rows of state.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ Counts = npt.NDArray[np.uint8]
 SIGNS = 7
 SLOTS = 48  # half hours of a day
 SLOT_MS = 1_800_000
+PROFILES = 2 * SLOTS  # of all days, or, once off days are told apart, of working days; then of off days
 SPAN = 48  # points of the standard deviation, the longest
 _SHORT, LONG = 6, 24
 BINS = 48
@@ -33,6 +36,11 @@ _MEDIAN_POINTS = 3000.0
 _MEDIAN_STEP = 1.5
 _SLOT_GAIN = 0.01
 _FORGETTING_POINTS = 50_000.0
+_SHOWN_DAYS = 6.0  # three weekends
+_COMPARED_SLOTS = 200.0
+_SQUARE_BELOW, _SQUARE_ABOVE = 0.5, 0.8  # of the common profile's: apart, together again
+_ROOT_BELOW, _ROOT_ABOVE = 0.7, 0.9
+_FIRST_RESIDUAL = 4  # the signs from here on are residuals of the usual value
 _TAIL_SHARE = 0.02
 _LEAST_TAIL = 0.005
 _REFIT_EVERY = 32
@@ -54,7 +62,11 @@ _MEDIANS, _SPREADS, HELD, _STEEPNESS = (
     13,
     20,
 )  # three, three, seven, seven: decades a unit in the tail
-NUMBERS = _STEEPNESS + SIGNS
+# The half hour last seen, off days so far, and on them: half hours of the comparison, means of the squares
+# and of the roots of the common profile's errors and of their own, and whether they are told apart.
+_HALF_HOUR, _OFF_DAYS, _COMPARED, _APART = range(27, 31)
+_SQUARE, _OWN_SQUARE, _ROOT, _OWN_ROOT = range(31, 35)
+NUMBERS = _OWN_ROOT + 1
 
 # Columns of a sign's histogram behind its bins: the window's first bin, all weight, the tail's first bin
 # less one. A window that begins at 0 waits for the first value above 0.
@@ -194,17 +206,66 @@ def _add_up(s: Floats, ring: Ring, place: int) -> None:
 
 
 @kernel
-def _residual(
-    x: float, slot: int, slots: Ring, visits: Counts, seen: int, s: Floats, residuals: Ring
-) -> float:
-    """The distance from what is usual in this half hour, which learns it."""
-    gap = 0.0
+def _learn_usual(x: float, slot: int, slots: Ring, visits: Counts) -> None:
     if visits[slot] == 0:
         slots[slot] = x
-    else:
-        gap = x - np.float64(slots[slot])
     slots[slot] += max(_SLOT_GAIN, 1.0 / (visits[slot] + 1.0)) * (x - slots[slot])
     visits[slot] = min(visits[slot] + 1, 200)
+
+
+@kernel
+def _compare(x: float, half_hour: int, slots: Ring, visits: Counts, s: Floats) -> bool:
+    """Compare what both profiles expected of an off day; whether such days are told apart from now on.
+
+    Only the first value of a half hour counts: of the next ones a profile that learns fast would know.
+    Squares are of large errors, roots of usual ones: a single outlier that one profile has learned moves
+    the former alone.
+    """
+    if half_hour // SLOTS != s[_HALF_HOUR] // SLOTS:
+        s[_OFF_DAYS] += 1.0
+    slot = half_hour % SLOTS
+    if half_hour == s[_HALF_HOUR] or visits[slot] == 0 or visits[SLOTS + slot] == 0:
+        return False
+    s[_COMPARED] = min(s[_COMPARED] + 1.0, _COMPARED_SLOTS)
+    error, own = abs(x - slots[slot]), abs(x - slots[SLOTS + slot])
+    s[_SQUARE] += (error * error - s[_SQUARE]) / s[_COMPARED]
+    s[_OWN_SQUARE] += (own * own - s[_OWN_SQUARE]) / s[_COMPARED]
+    s[_ROOT] += (math.sqrt(error) - s[_ROOT]) / s[_COMPARED]
+    s[_OWN_ROOT] += (math.sqrt(own) - s[_OWN_ROOT]) / s[_COMPARED]
+    if s[_APART] > 0.0:
+        if s[_OWN_SQUARE] > _SQUARE_ABOVE * s[_SQUARE] or s[_OWN_ROOT] > _ROOT_ABOVE * s[_ROOT]:
+            s[_APART] = 0.0
+        return False
+    if s[_OFF_DAYS] < _SHOWN_DAYS:
+        return False
+    if s[_OWN_SQUARE] >= _SQUARE_BELOW * s[_SQUARE] or s[_OWN_ROOT] >= _ROOT_BELOW * s[_ROOT]:
+        return False
+    s[_APART] = 1.0
+    return True
+
+
+@kernel
+def _begin_anew(visits: Counts, bins: Bins, s: Floats) -> None:
+    """Let the common profile become that of working days, and forget how large residuals used to be."""
+    for slot in range(SLOTS):
+        visits[slot] = min(visits[slot], 1)
+    for sign in range(_FIRST_RESIDUAL, SIGNS):
+        bins[sign, :] = 0
+        s[_STEEPNESS + sign] = s[_HELD + sign] = 0.0
+
+
+@kernel
+def _residual(
+    x: float, slot: int, off: bool, slots: Ring, visits: Counts, seen: int, s: Floats, residuals: Ring
+) -> float:
+    """The distance from what is usual in this half hour of such a day, which learns it."""
+    apart = off and s[_APART] > 0.0
+    usual = SLOTS + slot if apart else slot
+    gap = x - np.float64(slots[usual]) if visits[usual] > 0 else 0.0
+    if off:
+        _learn_usual(x, SLOTS + slot, slots, visits)
+    if not apart:
+        _learn_usual(x, slot, slots, visits)
     narrow = np.float32(gap)
     s[_RESIDUAL_SHORT] += narrow - (residuals[(seen - _SHORT) % LONG] if seen >= _SHORT else np.float32(0.0))
     s[_RESIDUAL_LONG] += narrow - (residuals[seen % LONG] if seen >= LONG else np.float32(0.0))
@@ -234,7 +295,8 @@ def _off_median(y: float, seen: int, s: Floats, i: int, gain: float) -> float:
 def evidence(
     step: float,
     distance: float,
-    slot: int,
+    half_hour: int,
+    off: bool,
     seen: int,
     ring: Ring,
     s: Floats,
@@ -247,13 +309,16 @@ def evidence(
     """The mean held surprise of the seven signs of one value, which is learned.
 
     The value is given as its distance from the one before and from the first of all, as the newest in `ring`
-    (see `deviations.remember`), of `seen` before it; `slot` is the half hour of its day. `signs` (SIGNS,) get
-    their sizes, of which the absolute counts.
+    (see `deviations.remember`), of `seen` before it. `half_hour` counts them from local midnight of 1970,
+    `off` is whether its day is an off day. `signs` (SIGNS,) get their sizes, of which the absolute counts.
     """
     if seen == 0:
         s[_WEIGHT] = _UNIT
     _push(seen, s, ring)
-    residual = _residual(distance, slot, slots, visits, seen, s, residuals)
+    if off and _compare(distance, half_hour, slots, visits, s):
+        _begin_anew(visits, bins, s)
+    s[_HALF_HOUR] = half_hour
+    residual = _residual(distance, half_hour % SLOTS, off, slots, visits, seen, s, residuals)
     count = seen + 1
     gain = max(1.0 / count, 1.0 / _MEDIAN_POINTS)
     variance = s[_SQUARES] / min(count, SPAN)

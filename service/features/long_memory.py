@@ -7,7 +7,9 @@ source (`joint`); everything is computed before the point is learned.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.features import changes, cohorts, deviations, joint
 from service.features.cohorts import CohortRows, Cohorts
+from service.features.days import days_since_epoch, is_off, read_holidays
 from service.features.deviations import DEVIATIONS, Deviation
 from service.features.marks import MARKS, is_marked, mark, mark_signs
 from service.features.zones import offsets_ms, zone
@@ -44,12 +47,24 @@ class LongMemoryConfig(BaseModel):
     """Whether a new source begins with what is usual among the partition's sources of the same value name."""
     time_zone: str = "UTC"
     """Where the sources' days begin, by its name in the IANA time zone database."""
+    holidays: tuple[date, ...] = ()
+    """Days that are like a Sunday there: a file with an ISO date on each line, or the dates themselves."""
 
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
         zone(name)
         return name
+
+    @field_validator("holidays", mode="before")
+    @classmethod
+    def _from_file(cls, given: Any) -> Any:
+        return read_holidays(Path(given)) if isinstance(given, str | Path) else given
+
+    @field_validator("holidays")
+    @classmethod
+    def _in_order(cls, days: tuple[date, ...]) -> tuple[date, ...]:
+        return tuple(sorted(set(days)))
 
 
 # Columns of a source's row: points that were related, and the joined oddness as it is held and smoothed.
@@ -62,7 +77,6 @@ _JOINED_FROM = 2.5
 _JOINED_UNIT, _FEW = 4.25, 6.0
 _SOFT = 20.0
 _LARGEST = 1e140  # squares of larger numbers would overflow
-_DAY_MS = 86_400_000
 _AHEAD = 2  # points whose rows are on their way from memory
 _EARLY_HISTORY = 8  # points from which on a source is judged that began with its cohort's scales
 
@@ -139,7 +153,8 @@ def _advance(
     series: Ints,
     names: npt.NDArray[np.uint64],
     values: Floats,
-    day_ms: Ints,
+    local_ms: Ints,
+    holidays: Ints,
     min_history: int,
     early_history: int,
     recurrence_values: int,
@@ -230,11 +245,12 @@ def _advance(
             if within < related:
                 signed[within] = joint.bounded(off)
             if with_signs:
-                own_signs = first[point, _SIGNS]
+                own_signs, half_hour = first[point, _SIGNS], local_ms[point] // changes.SLOT_MS
                 evidence[point] = changes.evidence(
                     step,
                     distance,
-                    day_ms[point] // changes.SLOT_MS,
+                    half_hour,
+                    is_off(half_hour // changes.SLOTS, holidays),
                     seen,
                     rings[at],
                     change_numbers[own_signs],
@@ -306,6 +322,7 @@ class LongMemory:
 
     def __init__(self, config: LongMemoryConfig) -> None:
         self._config = config
+        self._holidays = days_since_epoch(config.holidays)
         lags = deviations.LAGS if config.recurrence_values else 1  # never used, but kernels want rows
         self.source_table = StateTable({"joined": Column(np.float64, _PER_SOURCE)})
         self.table = StateTable(
@@ -325,8 +342,8 @@ class LongMemory:
             {
                 "changes": Column(np.float64, changes.NUMBERS),
                 "offs": Column(np.float32, changes.LONG),
-                "slots": Column(np.float32, changes.SLOTS),
-                "visits": Column(np.uint8, changes.SLOTS),
+                "slots": Column(np.float32, changes.PROFILES),
+                "visits": Column(np.uint8, changes.PROFILES),
                 "bins": Column(np.uint32, changes.SIGNS * changes.HISTOGRAM),
             }
         )
@@ -365,7 +382,8 @@ class LongMemory:
             placed.series,
             placed.names,
             placed.values,
-            (time_ms + offsets_ms(config.time_zone, time_ms)) % _DAY_MS,
+            time_ms + offsets_ms(config.time_zone, time_ms),
+            self._holidays,
             min_history,
             min(_EARLY_HISTORY, min_history),
             config.recurrence_values,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,20 +13,27 @@ from service.features import changes, deviations
 Floats = npt.NDArray[np.float64]
 
 
-def evidence(values: Floats, step_ms: int = 300_000) -> Floats:
+def never(_: int) -> bool:
+    return False
+
+
+def evidence(values: Floats, step_ms: int = 300_000, off: Callable[[int], bool] = never) -> Floats:
     """The evidence (n,) of a series of points so far apart."""
     state, ring = np.zeros(changes.NUMBERS), np.zeros(deviations.LAGS, np.float32)
     residuals = np.zeros(changes.LONG, np.float32)
-    slots, visits = np.zeros(changes.SLOTS, np.float32), np.zeros(changes.SLOTS, np.uint8)
+    slots, visits = np.zeros(changes.PROFILES, np.float32), np.zeros(changes.PROFILES, np.uint8)
     bins = np.zeros((changes.SIGNS, changes.HISTOGRAM), np.uint32)
     signs, out = np.empty(changes.SIGNS), np.empty(len(values))
     past = np.zeros(deviations.NUMBERS)
     past[deviations.SEEN], past[deviations.FIRST] = 1.0, values[0]
     for i, x in enumerate(values):
-        slot = i * step_ms % 86_400_000 // changes.SLOT_MS
+        half_hour = i * step_ms // changes.SLOT_MS
+        is_off = off(half_hour // changes.SLOTS)
         step, distance = float(x - values[max(i - 1, 0)]), deviations.from_first(float(x), past)
         deviations.remember(distance, i, ring)
-        out[i] = changes.evidence(step, distance, slot, i, ring, state, residuals, slots, visits, bins, signs)
+        out[i] = changes.evidence(
+            step, distance, half_hour, is_off, i, ring, state, residuals, slots, visits, bins, signs
+        )
     return out
 
 
@@ -67,3 +76,49 @@ def test_evidence_is_finite_for_anything(values: list[float]) -> None:
     found = evidence(np.array(values))
     assert np.isfinite(found).all()
     assert (found >= 0.0).all()
+
+
+STEP_MS = 900_000
+A_DAY = 86_400_000 // STEP_MS
+WEEKS = 16
+
+
+def office_hours(quiet: set[int], busy: set[int]) -> Floats:
+    """Days of a building, the first a Thursday: busy from 8 to 18 but for weekends and `quiet` days."""
+    rng, t = np.random.default_rng(5), np.arange(7 * A_DAY * WEEKS)
+    day, hour = t // A_DAY, t % A_DAY * 24 / A_DAY
+    works = ~np.isin(day, list(quiet)) & (((day + 3) % 7 < 5) | np.isin(day, list(busy)))
+    level = (1.0 + 0.04 * rng.normal(size=7 * WEEKS))[day]
+    found: Floats = level * (10.0 + 90.0 * works * (hour >= 8) * (hour < 18)) + 2.0 * rng.normal(size=len(t))
+    return found
+
+
+def highest(found: Floats, day: int) -> float:
+    return float(found[day * A_DAY : (day + 1) * A_DAY].max())
+
+
+def test_a_missing_working_day_and_a_busy_off_day_give_much_and_a_holiday_of_the_calendar_does_not() -> None:
+    holiday, missing, saturday = 7 * 11 + 5, 7 * 13 + 6, 7 * 14 + 2
+    values = office_hours({holiday, missing}, {saturday})
+    found = evidence(values, STEP_MS, lambda day: (day + 3) % 7 >= 5 or day == holiday)
+    usual = found[7 * 8 * A_DAY : 7 * 11 * A_DAY]
+    assert highest(found, missing) > 1.2 * usual.max()
+    assert highest(found, saturday) > usual.max()
+    assert highest(found, holiday) < np.quantile(usual, 0.999)
+    alike = evidence(values, STEP_MS)
+    assert highest(alike, missing) < alike[7 * 8 * A_DAY : 7 * 11 * A_DAY].max()
+
+
+def test_off_days_change_nothing_where_they_are_like_others() -> None:
+    t = np.arange(7 * A_DAY * WEEKS)
+    values = 50.0 + 40.0 * np.sin(2 * np.pi * t / A_DAY) + np.random.default_rng(6).normal(size=len(t))
+    apart = evidence(values, STEP_MS, lambda day: (day + 3) % 7 >= 5)
+    np.testing.assert_array_equal(apart, evidence(values, STEP_MS))
+
+
+def test_off_days_that_become_like_others_are_no_longer_told_apart() -> None:
+    values = np.concatenate([office_hours(set(), set()), office_hours(set(), set(range(7 * WEEKS)))])
+    found = evidence(values, STEP_MS, lambda day: (day + 3) % 7 >= 5)
+    saturdays = [day for day in range(7 * WEEKS + 7 * 8, 14 * WEEKS) if (day + 3) % 7 == 5]
+    others = found[(7 * WEEKS + 7 * 8) * A_DAY :]
+    assert np.median([highest(found, day) for day in saturdays]) < np.quantile(others, 0.99)

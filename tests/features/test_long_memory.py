@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -44,6 +47,21 @@ def test_less_can_be_kept() -> None:
     batch = Features(lean).of(noise(5, 400))
     assert np.isfinite(batch.oddness[-1])
     assert np.isnan(batch.evidence).all()
+
+
+def test_holidays_are_those_of_a_file_in_order_and_once(tmp_path: Path) -> None:
+    path = tmp_path / "holidays"
+    path.write_text("2026-12-26\n2026-12-25\n2026-12-26\n", "utf-8")
+    from_file = FeatureConfig.model_validate({"holidays": str(path)})
+    assert from_file.holidays == (date(2026, 12, 25), date(2026, 12, 26))
+    assert FeatureConfig.model_validate(from_file.model_dump(mode="json")) == from_file
+
+
+def test_a_file_of_holidays_with_a_fault_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "holidays"
+    path.write_text("Christmas\n", "utf-8")
+    with pytest.raises(ValidationError, match="line 1: 'Christmas'"):
+        FeatureConfig.model_validate({"holidays": str(path)})
 
 
 def test_an_unknown_time_zone_is_refused() -> None:
