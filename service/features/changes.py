@@ -251,7 +251,7 @@ def _begin_anew(visits: Counts, bins: Bins, s: Floats) -> None:
         visits[slot] = min(visits[slot], 1)
     for sign in range(_FIRST_RESIDUAL, SIGNS):
         bins[sign, :] = 0
-        s[_STEEPNESS + sign] = s[_HELD + sign] = 0.0
+        s[_STEEPNESS + sign] = s[HELD + sign] = 0.0
 
 
 @kernel
