@@ -125,8 +125,12 @@ def sentence(
     shares: Sequence[Contribution],
     expected: Sequence[Expected],
     marks: Marks | None = None,
+    rates: Sequence[bool] = (),
 ) -> str:
-    """One sentence on the value that contributed most, as the detector that saw most of it puts it."""
+    """One sentence on the value that contributed most, as the detector that saw most of it puts it.
+
+    `rates` says which values are counters, judged by their rate.
+    """
     if not shares:
         return "The combination of values is unusual for this source."
     by_value: dict[str, float] = {}
@@ -134,17 +138,17 @@ def sentence(
         by_value[share.value] = by_value.get(share.value, 0.0) + share.share
     name = max(by_value, key=lambda value: by_value[value])
     kind = next(share.detector for share in shares if share.value == name)
-    row = rows[list(names).index(name)]
+    v = list(names).index(name)
+    row, called = rows[v], f"the rate of {name}" if any(rates) and rates[v] else name
     limits = next((e for e in expected if e.value == name), None)
     if limits is None:
-        return f"{name} {number(row[Feature.VALUE])} is unusual for this source."
+        return f"{called} {number(row[Feature.VALUE])} is unusual for this source."
     if kind == _LONG_MEMORY and marks is not None and not _is_plain(row, limits, marks.by_evidence):
-        v = list(names).index(name)
-        odd = Odd(name, row, marks.rows[v], len(rows) == 1, marks.oddness, marks.by_evidence)
+        odd = Odd(called, row, marks.rows[v], len(rows) == 1, marks.oddness, marks.by_evidence)
         return _with_others(oddities.told(odd), name, by_value)
     if kind not in _LOOKS_AT:
         kind = max(_TOLD, key=lambda told: _square(row[_LOOKS_AT[told]]))
-    text = _describe(name, kind, row, limits)
+    text = _describe(called, kind, row, limits)
     return _with_others(text, name, by_value)
 
 

@@ -33,7 +33,7 @@ from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
 from service.wire.reader import Others, ReadBatch
 
-STATE_VERSION = 9
+STATE_VERSION = 10
 """Raised whenever the same input would give other results; part of every model version."""
 
 LEAN = {"recurrence_values": 0, "joint_values": 8, "signs_of_change": False}

@@ -321,8 +321,8 @@ class Publication:
         """What explains fresh point j of a stretch, which has a score."""
         batch, i = scored.batch, int(scored.placed.fresh[j])
         decided, features, pace = scored.decided, scored.features, scored.decided.pace
-        names = batch.names(i)
-        rows = features.rows[features.row_start[j] : features.row_start[j + 1]].tolist()
+        own = slice(features.row_start[j], features.row_start[j + 1])
+        names, rows = batch.names(i), features.rows[own].tolist()
         expected = explanation.expected_ranges(names, rows, float(pace.budget[j]))
         shares = explanation.contributions(
             names,
@@ -330,10 +330,12 @@ class Publication:
             self._detectors,
             scored.surprises[j].tolist(),
             self._weights,
-            features.shares[features.row_start[j] : features.row_start[j + 1]].tolist(),
+            features.shares[own].tolist(),
         )
         rarity = Rarity.of(float(decided.surprise[j]), float(pace.gap_ms[j]), float(pace.seen[j]))
-        told = f"{explanation.sentence(names, rows, shares, expected, _marks(scored, j))}; {rarity.text}"
+        rates = features.is_rate[own].tolist()
+        sentence = explanation.sentence(names, rows, shares, expected, _marks(scored, j), rates)
+        told = f"{sentence}; {rarity.text}"
         return Why(names, expected, shares, rarity, told)
 
     def _anomaly(self, scored: ScoredPoints, j: int) -> tuple[str, bytes]:

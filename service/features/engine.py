@@ -6,14 +6,14 @@ Everything is computed before the point is learned. Knows series rows and number
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from service.features import rolling
+from service.features import counters, rolling
 from service.features.long_memory import LongMemory, LongMemoryConfig
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
@@ -31,6 +31,8 @@ class FeatureConfig(LongMemoryConfig):
     """Values of the rolling statistics (mean, std, median, MAD)."""
     min_history_points: int = Field(30, ge=8)
     """Values that a series must have shown before it is judged; below, its points are skipped."""
+    counters: bool = True
+    """Whether a value that only grows, but for resets, is judged by its increase per second."""
     ewma_gain: float = Field(0.1, gt=0, le=1)
     """Weight of the newest value in the exponentially weighted mean."""
     long_memory_points: int = Field(20_000, ge=100)
@@ -89,7 +91,8 @@ class FeatureBatch:
     each value's part in it, `evidence` (n,) what speaks for an incident of a source of one value, NaN for
     others. All are NaN where `has_history` is false. `known` (n,) is how many points the judgement rests on,
     those counted that a source began with of its cohort's scales. `marks` (m, MARKS) says what is odd about
-    each value of the points that are `marked` (n,), and is undefined for others.
+    each value of the points that are `marked` (n,), and is undefined for others. `is_rate` (m,) says which
+    values are counters: what is known of them is of their rate.
     """
 
     source: Ints
@@ -104,6 +107,7 @@ class FeatureBatch:
     marked: npt.NDArray[np.bool_]
     marks: Floats
     has_history: npt.NDArray[np.bool_]
+    is_rate: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.source)
@@ -125,6 +129,7 @@ class FeatureBatch:
             self.marked[start:stop],
             self.marks,
             self.has_history[start:stop],
+            self.is_rate,
         )
 
 
@@ -211,6 +216,7 @@ def _advance(
     ascending: Floats,
     ranks: npt.NDArray[np.uint8],
     state: Floats,
+    changed: Bools,
     judged: Bools,
     ewma_gain: float,
     long_memory: float,
@@ -231,6 +237,8 @@ def _advance(
                 prefetch(ranks, coming)
                 prefetch(state, coming)
             slot, out = series[row], rows[row]
+            if changed[row]:
+                state[slot, :] = 0.0
             _advance_value(
                 values[row],
                 ascending[slot],
@@ -277,6 +285,8 @@ class FeatureEngine:
                 "ascending": Column(np.float64, config.window_points),
                 "ranks": Column(np.uint8, config.window_points),
                 "state": Column(np.float64, _STATE_WIDTH),
+                "counter": Column(np.float64, counters.NUMBERS),
+                "growth": Column(np.uint16, counters.GROWTHS),
             }
         )
         self.long_memory = LongMemory(config)
@@ -289,7 +299,10 @@ class FeatureEngine:
         furthest = np.empty((points, len(KINDS)))
         has_history = np.empty(points, np.bool_)
         config = self._config
-        past = self.long_memory.advance(placed, time_ms, config.min_history_points)
+        changed, is_rate = np.zeros(len(placed.series), np.bool_), np.zeros(len(placed.series), np.bool_)
+        if config.counters:
+            placed = replace(placed, values=self._judged_by(placed, time_ms, changed, is_rate))
+        past = self.long_memory.advance(placed, changed, time_ms, config.min_history_points)
         _advance(
             placed.row_start,
             placed.series,
@@ -297,6 +310,7 @@ class FeatureEngine:
             self.table["ascending"],
             self.table["ranks"],
             self.table["state"],
+            changed,
             past.values,
             config.ewma_gain,
             float(config.long_memory_points),
@@ -318,4 +332,14 @@ class FeatureEngine:
             past.marked,
             past.marks,
             has_history,
+            is_rate,
         )
+
+    def _judged_by(self, placed: Placement, time_ms: Ints, changed: Bools, is_rate: Bools) -> Floats:
+        """What there is to see of the values (m,): of a counter its rate."""
+        out = np.empty(len(placed.series))
+        numbers, growth = self.table["counter"], self.table["growth"]
+        counters.advance(
+            placed.row_start, placed.series, placed.values, time_ms, numbers, growth, out, changed, is_rate
+        )
+        return out

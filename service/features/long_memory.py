@@ -139,6 +139,13 @@ def _join(
 
 
 @kernel
+def _unrelate(value: int, side: int, cells: npt.NDArray[np.float32]) -> None:
+    """Clear what a (side, side) matrix holds of one value and the others."""
+    for other in range(side):
+        cells[value * side + other] = cells[other * side + value] = 0.0
+
+
+@kernel
 def _soft(z: float) -> float:
     return z / (1.0 + z / _SOFT)
 
@@ -153,6 +160,7 @@ def _advance(
     series: Ints,
     names: npt.NDArray[np.uint64],
     values: Floats,
+    changed: Bools,
     local_ms: Ints,
     holidays: Ints,
     min_history: int,
@@ -223,6 +231,18 @@ def _advance(
             x = min(max(x, -_LARGEST), _LARGEST)
             within = series[row] - first_series
             s, at = numbers[series[row]], past + within if with_recurrence or with_signs else 0
+            if changed[row]:  # its past is of another unit
+                s[:], residual_numbers[series[row], :] = 0.0, 0.0
+                if with_recurrence or with_signs:
+                    rings[at, :], distances[at, :], step_distances[at, :] = 0.0, 0.0, 0.0
+                if with_signs:
+                    own_signs = first[point, _SIGNS]
+                    change_numbers[own_signs, :], offs[own_signs, :] = 0.0, 0.0
+                    slots[own_signs, :], visits[own_signs, :], bins[own_signs, :, :] = 0.0, 0, 0
+                if within < related:
+                    side, cells = min(int(rows[point]), joint_values), int(first[point, _RELATIONS])
+                    _unrelate(within, side, covariance[cells : cells + side * side])
+                    _unrelate(within, side, precision[cells : cells + side * side])
             seen, step, distance = int(s[deviations.SEEN]), 0.0, deviations.from_first(x, s)
             if with_cohorts and seen == 0:
                 cohorts.begin(cohort_rows, names[row], s)
@@ -366,8 +386,11 @@ class LongMemory:
             ),
         )
 
-    def advance(self, placed: Placement, time_ms: Ints, min_history: int) -> Judged:
-        """What the placed points are to their sources' past, of which `min_history` points must be known."""
+    def advance(self, placed: Placement, changed: Bools, time_ms: Ints, min_history: int) -> Judged:
+        """What the placed points are to their sources' past, of which `min_history` points must be known.
+
+        `changed` (m,) says which values begin anew, in another unit than before.
+        """
         oddness, evidence = np.empty(len(placed.source)), np.empty(len(placed.source))
         shares, judged = np.empty(len(placed.series)), np.empty(len(placed.series), np.bool_)
         known = np.empty(len(placed.source))
@@ -382,6 +405,7 @@ class LongMemory:
             placed.series,
             placed.names,
             placed.values,
+            changed,
             time_ms + offsets_ms(config.time_zone, time_ms),
             self._holidays,
             min_history,

@@ -31,6 +31,7 @@ def batch_of(vectors: Floats) -> FeatureBatch:
         np.zeros(n, np.bool_),
         np.empty((0, MARKS)),
         known,
+        np.empty(0, np.bool_),
     )
 
 
