@@ -50,7 +50,7 @@ def _per_second(x: float, time: float, numbers: Floats) -> float:
 @kernel
 def _grows(x: float, last: float, growth: Growths) -> bool:
     """Count a step of what is no counter yet; whether it now is one."""
-    if x < 0.0 or (x < last and not _is_reset(x, last)):
+    if x < 0.0 or x < last:  # no reset before it is known: a saw's teeth would be resets, too
         growth[:] = 0
         return False
     growth[_STEPS] += 1

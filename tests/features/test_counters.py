@@ -61,7 +61,9 @@ def test_a_fall_that_is_no_reset_shows_that_it_was_no_counter() -> None:
     assert shown[200:] == [150.0, 151.0]
 
 
-@pytest.mark.parametrize("kind", ["noise", "random walk", "flat", "rests and seldom rises", "below zero"])
+@pytest.mark.parametrize(
+    "kind", ["noise", "random walk", "flat", "rests and seldom rises", "below zero", "saw"]
+)
 def test_other_values_are_seen_as_they_are(kind: str) -> None:
     rng = np.random.default_rng(3)
     values = {
@@ -70,6 +72,7 @@ def test_other_values_are_seen_as_they_are(kind: str) -> None:
         "flat": np.full(5000, 7.0),
         "rests and seldom rises": np.cumsum(rng.random(5000) < 0.1).astype(np.float64),
         "below zero": counting(5000) - 1e6,
+        "saw": np.arange(5000.0) % 100.0,
     }[kind]
     shown, changes = seen(values.tolist())
     assert changes == []
