@@ -44,5 +44,5 @@ def command_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def score(lines: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """`anomalyd score` as a process: it reads its standard input past Python's own buffers."""
     return subprocess.run(
-        [sys.executable, "-m", "service", "score", *arguments], input=lines, capture_output=True, timeout=120
+        [sys.executable, "-m", "service", "score", *arguments], input=lines, capture_output=True, timeout=240
     )
