@@ -37,7 +37,7 @@ def _source_digest(root: Path) -> str:
     """
     digest = hashlib.sha256(numba.__version__.encode())
     rooms = ("wire", "history", "features", "detectors")
-    kernels = ("kernels.py", "decision.py", "stream/bulk.py", "stream/bulk_intake.py")
+    kernels = ("kernels.py", "decision.py", "feedback.py", "stream/bulk.py", "stream/bulk_intake.py")
     for pattern in (*kernels, *(f"{room}/*.py" for room in rooms)):
         for path in sorted(root.glob(pattern)):
             digest.update(path.read_bytes())
