@@ -179,6 +179,16 @@ class Restorer:
                     self._log_trouble(asked, error)
                     said = True
                 self.clock.wait(self._stop, _AGAIN_S)
+                self._renew_reader()
+
+    def _renew_reader(self) -> None:
+        """Replace the reader: what it holds of a cluster that was away may be wrong for minutes.
+
+        After a controller's death one said `Unknown partition` until its next refresh of all metadata, which
+        is due every five minutes.
+        """
+        self._reader.close()
+        self._consumer = self.make_consumer()
 
     def _log_trouble(self, asked: Sequence[Request], error: Exception) -> None:
         partitions = sorted(request.partition for request in asked)

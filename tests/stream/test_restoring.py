@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from service import logs
 from service.clock import ManualClock
@@ -78,8 +78,21 @@ class World:
         return [m.offset() or 0 for m in log if m is not None and cast(bytes, m.key()).endswith(b"manifest")]
 
     def restored(self, *, from_earliest: bool = True, expected: TopicIdentity | None = None) -> Restored:
-        restorer = Restorer(
-            make_consumer=lambda: cast(Consumer, MemoryConsumer(self.kafka)),
+        restorer = self.restorer(from_earliest=from_earliest, expected=expected)
+        restorer._consumer = restorer.make_consumer()
+        (restored,) = restorer._attempt([Request(0)])  # what its thread does
+        return restored
+
+    def restorer(
+        self,
+        *,
+        from_earliest: bool = True,
+        expected: TopicIdentity | None = None,
+        make_consumer: Callable[[], MemoryConsumer] | None = None,
+    ) -> Restorer:
+        make = make_consumer or (lambda: MemoryConsumer(self.kafka))
+        return Restorer(
+            make_consumer=lambda: cast(Consumer, make()),
             make_pipeline=pipeline_of,
             at_birth=lambda *_: None,
             model=self.model,
@@ -95,9 +108,6 @@ class World:
             clock=ManualClock(),
             log=logs.logger("test"),
         )
-        restorer._consumer = restorer.make_consumer()
-        (restored,) = restorer._attempt([Request(0)])  # what its thread does
-        return restored
 
 
 @pytest.fixture
@@ -259,6 +269,23 @@ def test_it_refuses_and_says_why_and_what_to_do(
     assert str(refused.value).endswith(
         "`anomalyd upgrade` begins a new history there; results before it stay as they are"
     )
+
+
+class LostConsumer(MemoryConsumer):
+    """Its client holds for ever that there is no such partition."""
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+
+
+def test_a_client_that_lost_the_cluster_is_replaced_before_the_next_attempt(world: World) -> None:
+    uninterrupted = world.live(60, committed=100)
+    consumers = iter([LostConsumer(world.kafka), MemoryConsumer(world.kafka)])
+    restorer = world.restorer(make_consumer=lambda: next(consumers))
+    restorer._consumer = restorer.make_consumer()
+    restorer._restore([Request(0)])
+    (restored,) = restorer.done()
+    assert same(restored, uninterrupted, world)
 
 
 def test_it_refuses_when_the_input_has_other_partitions_than_at_the_start(world: World) -> None:
