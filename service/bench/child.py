@@ -172,7 +172,7 @@ def when_asked_to_stop(stop: Callable[[], None], *, patience_s: float = _LEAVING
         gone = not os.read(sys.stdin.fileno(), 1)
         stop()
         if gone:
-            time.sleep(patience_s)
+            time.sleep(patience_s)  # nobody is left to wait for: only time can end it
             os._exit(1)
 
     threading.Thread(target=listen, name="parent", daemon=True).start()

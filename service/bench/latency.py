@@ -64,7 +64,7 @@ def pace(sender: Sender, case: Case, load: Load, told: Told) -> tuple[float, flo
         sent = due
         sender.turn()
         told(sent)
-        time.sleep(_TICK_S)
+        time.sleep(_TICK_S)  # a steady rate is made of waiting
     ended = time.time()
     sender.finish()
     return began, ended

@@ -87,7 +87,7 @@ class Peer:
             if now.points != seen:
                 seen, since = now.points, time.monotonic()
             self._check(time.monotonic() - since)
-            time.sleep(POLL_S)
+            time.sleep(POLL_S)  # a peer tells nobody how far it is: only asking does
 
     def _check(self, idle_s: float) -> None:
         if (code := self._process.poll()) is not None:
