@@ -97,10 +97,11 @@ class ReadyRestorer:
 class NotingWriter:
     """Keeps what it was to write."""
 
-    busy = False
-
     def __init__(self) -> None:
         self.written: list[About] = []
+
+    def rested(self, _: float) -> bool:
+        return True
 
     def seconds(self, _: int) -> float:
         return 0.0

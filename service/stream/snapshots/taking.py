@@ -12,7 +12,7 @@ from service.stream.snapshots.config import SnapshotsConfig
 from service.stream.snapshots.form import About
 from service.stream.snapshots.writer import SnapshotWriter, Written
 
-_SHARE = 0.01  # of the time may go into writing snapshots of a partition
+_SHARE = 0.01  # of the time may go into saving a partition sooner than it has to be
 _SHORTEST_S = 10.0  # between two of them, for want of records
 
 
@@ -62,10 +62,11 @@ class SnapshotTaker:
         since.deciding_s += deciding_s
 
     def due(self) -> int | None:
-        """The partition whose snapshot is most due, where one is and none is being written."""
-        if self._writer.busy:
+        """The partition whose snapshot is most due, where one is and the writer has rested from the last."""
+        config = self._config
+        if not self._writer.rested(config.writing_share):
             return None
-        config, now = self._config, self._clock.monotonic()
+        now = self._clock.monotonic()
         waiting = [
             (since.at, partition)
             for partition, since in self._since.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -56,12 +57,12 @@ class SnapshotWriter:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._newest: dict[int, Written] = {}
+        self._began, self._took_s = -math.inf, 0.0  # of the last attempt
 
-    @property
-    def busy(self) -> bool:
-        """Whether one is being written."""
+    def rested(self, share: float) -> bool:
+        """Whether none is being written, and the last one took no more than this share of the time by now."""
         with self._lock:
-            return bool(self._pending)
+            return not self._pending and self._took_s <= share * (self._clock.monotonic() - self._began)
 
     def go_on_from(self, partition: int, newest: Written) -> None:
         """The partition's next snapshot comes after this one."""
@@ -99,6 +100,13 @@ class SnapshotWriter:
 
     def _write(self, about: About, arrays: Mapping[str, Array]) -> Written | None:
         began = self._clock.monotonic()
+        try:
+            return self._written(about, arrays, began)
+        finally:
+            with self._lock:
+                self._began, self._took_s = began, self._clock.monotonic() - began
+
+    def _written(self, about: About, arrays: Mapping[str, Array], began: float) -> Written | None:
         try:
             if self._producer is None:
                 self._producer = self._make_producer()

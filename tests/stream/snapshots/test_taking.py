@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import ItemsView
 from concurrent.futures import Future
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from service.clock import ManualClock
+from service.history.table import Array
 from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
 from service.stream.snapshots.config import SnapshotsConfig
@@ -24,13 +26,16 @@ class NotingWriter:
     """Notes what it is to write; each took `took_s`."""
 
     def __init__(self) -> None:
-        self.busy = False
+        self.share: float | None = 0.0  # of the time that writing took by now; None while one is written
         self.took_s = 0.0
         self.written: list[About] = []
         self.futures: list[Future[Written | None]] = []
 
     def seconds(self, _partition: int) -> float:
         return self.took_s
+
+    def rested(self, share: float) -> bool:
+        return self.share is not None and self.share <= share
 
     def write(self, about: About, _arrays: Any) -> Future[Written | None]:
         self.written.append(about)
@@ -136,11 +141,20 @@ def test_the_one_that_waits_longest_comes_first_and_none_while_one_is_written() 
     taking.begin(1, replayed=1)
     taking.clock.advance(10.0)
     assert taking.taker.due() == 0
-    taking.writer.busy = True
+    taking.writer.share = None
     assert taking.taker.due() is None
-    taking.writer.busy = False
+    taking.writer.share = 0.0
     taking.taker.take(0, PIPELINE, 101)
     assert taking.taker.due() == 1
+
+
+def test_none_is_due_before_the_writer_has_rested_however_much_came() -> None:
+    taking = Taking(every_records=10, writing_share=0.2)
+    taking.begin(replayed=1000)
+    taking.writer.share = 0.3
+    assert taking.taker.due() is None
+    taking.writer.share = 0.2
+    assert taking.taker.due() == 0
 
 
 def test_what_is_taken_is_of_its_offset_and_time_and_counting_begins_anew() -> None:
@@ -189,14 +203,31 @@ def test_what_leaves_is_not_due_and_has_no_age() -> None:
     assert taking.taker.due() == 1
 
 
-def test_a_real_writer_is_busy_until_the_snapshot_stands() -> None:
-    kafka, go_on = MemoryKafka(), threading.Event()
-    writer = writer_of(kafka)
+class SlowState(dict[str, Array]):
+    """Arrays whose writing takes so many seconds of a manual clock."""
+
+    def __init__(self, clock: ManualClock, seconds: float) -> None:
+        super().__init__(state(10))
+        self._clock, self._seconds = clock, seconds
+
+    def items(self) -> ItemsView[str, Array]:
+        self._clock.advance(self._seconds)
+        return super().items()
+
+
+def test_a_real_writer_works_until_the_snapshot_stands_and_then_rests() -> None:
+    kafka, clock, go_on = MemoryKafka(), ManualClock(), threading.Event()
+    writer = writer_of(kafka, clock)
+    assert writer.rested(0.05)
     writer._thread.submit(go_on.wait)
-    done = writer.write(about(10), state(10))
-    assert writer.busy
+    done = writer.write(about(10), SlowState(clock, 2.0))
+    assert not writer.rested(1.0)
     assert not writer.wait(0.0)
     go_on.set()
     assert done.result() is not None
     assert writer.wait(10.0)
-    assert not writer.busy
+    assert not writer.rested(0.05)
+    clock.advance(37.9)
+    assert not writer.rested(0.05)
+    clock.advance(0.2)
+    assert writer.rested(0.05)
