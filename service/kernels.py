@@ -6,9 +6,11 @@ compiler reorder sums) stays off, and a division by zero gives inf or NaN as in 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,18 +31,43 @@ A = TypeVar("A")
 Text = npt.NDArray[np.uint8]
 
 
-def _source_digest(root: Path) -> str:
-    """A name for the exact set of kernel sources in the package folder `root`.
+_IMPORT = re.compile(r"^\s*from (service[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
+_PACKAGES = Path(__file__).parents[1]
 
-    numba notices a change in a kernel's own file but not in a kernel that it calls from another file;
-    a folder for each version of the whole set makes a stale mixture impossible.
+
+@functools.cache
+def _source(path: Path) -> tuple[bytes, frozenset[Path]]:
+    """A digest of one module, and the modules of ours that it imports."""
+    text = path.read_text(encoding="utf-8")
+    names = [
+        name
+        for package, members in _IMPORT.findall(text)
+        for name in (package, *(f"{package}.{member}" for member in re.findall(r"\w+", members)))
+    ]
+    places = [_PACKAGES.joinpath(*name.split(".")) for name in names]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    return hashlib.sha256(text.encode()).digest(), frozenset(filter(Path.is_file, files))
+
+
+def leans_on(path: Path) -> set[Path]:
+    """A module's own file, and those of all modules of ours that it imports, directly or not."""
+    found: set[Path] = set()
+    unread = {path}
+    while unread:
+        found.add(at := unread.pop())
+        unread |= _source(at)[1] - found
+    return found
+
+
+def version_of(path: Path) -> str:
+    """A name for the exact source of a module of kernels and of every module that it leans on.
+
+    numba notices a change in a kernel's own file but not in a kernel that it calls from another file; a
+    folder for each version makes a stale mixture impossible, and leaves what did not change compiled.
     """
     digest = hashlib.sha256(numba.__version__.encode())
-    rooms = ("wire", "history", "features", "detectors")
-    kernels = ("kernels.py", "decision.py", "feedback.py", "stream/bulk.py", "stream/bulk_intake.py")
-    for pattern in (*kernels, *(f"{room}/*.py" for room in rooms)):
-        for path in sorted(root.glob(pattern)):
-            digest.update(path.read_bytes())
+    for each in sorted(leans_on(path)):
+        digest.update(_source(each)[0])
     return digest.hexdigest()[:16]
 
 
@@ -57,10 +84,7 @@ def _leave_out(name: str, while_importing: str) -> None:
 # numba looks for BLAS there, for matrix products that no kernel may have; that took a tenth of a start.
 _leave_out("scipy.linalg.cython_blas", while_importing="numba.np.arraymath")
 
-if "NUMBA_CACHE_DIR" not in os.environ:
-    numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]
-        cache_dir() / "kernels" / _source_digest(Path(__file__).parent)
-    )
+_ELSEWHERE = "NUMBA_CACHE_DIR" in os.environ
 
 
 def kernel(function: F) -> F:
@@ -68,6 +92,9 @@ def kernel(function: F) -> F:
 
     A kernel releases the interpreter lock, so alert workers and the HTTP server go on meanwhile.
     """
+    if not _ELSEWHERE:
+        version = version_of(Path(function.__code__.co_filename))
+        numba.config.CACHE_DIR = str(cache_dir() / "kernels" / version)  # type: ignore[attr-defined]
     return cast(F, numba.njit(cache=True, error_model="numpy", nogil=True)(function))
 
 

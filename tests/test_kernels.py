@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 import service
 from service import kernels
@@ -53,20 +54,47 @@ def modules_with_kernels() -> list[Path]:
     return found
 
 
-def test_a_change_in_any_module_with_kernels_makes_a_new_cache_folder(tmp_path: Path) -> None:
-    """The digest is taken of a copy of the sources, of which one module after the other is changed."""
-    sources = [SERVICE / "kernels.py", *modules_with_kernels()]
-    for source in sources:
-        copy = tmp_path / source.relative_to(SERVICE)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(source.read_bytes())
-    digests = {kernels._source_digest(tmp_path)}
-    for count, source in enumerate(sources, 2):
-        with (tmp_path / source.relative_to(SERVICE)).open("a", encoding="utf-8") as copy_file:
-            copy_file.write("# changed\n")
-        digests.add(kernels._source_digest(tmp_path))
-        assert len(digests) == count, f"{source.name} is not in the digest"
+def imported(path: Path) -> set[Path]:
+    """The modules of ours that it imports itself, by its syntax."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        places = [SERVICE.parent.joinpath(*name.split(".")) for name in names if name.startswith("service")]
+        found |= {f for p in places for f in (p.with_suffix(".py"), p / "__init__.py") if f.is_file()}
+    return found
 
 
-def test_the_same_sources_have_the_same_cache_folder() -> None:
-    assert kernels._source_digest(SERVICE) == kernels._source_digest(SERVICE)
+@pytest.mark.parametrize("module", modules_with_kernels(), ids=lambda path: path.stem)
+def test_a_module_leans_on_all_that_it_and_those_below_it_import(module: Path) -> None:
+    below = kernels.leans_on(module)
+    assert below == {module}.union(*map(imported, below))
+    assert SERVICE / "kernels.py" in below
+
+
+def test_a_change_in_what_kernels_lean_on_makes_a_new_version_and_any_other_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "service"
+    package.mkdir()
+    above, below, beside = (package / f"{name}.py" for name in ("above", "below", "beside"))
+    above.write_text("from service import (\n    below,\n)\n")
+    below.write_text("number = 1\n")
+    beside.write_text("number = 1\n")
+    monkeypatch.setattr(kernels, "_PACKAGES", tmp_path)
+
+    def version() -> str:
+        kernels._source.cache_clear()
+        return kernels.version_of(above)
+
+    first = version()
+    beside.write_text("number = 2\n")
+    assert version() == first
+    below.write_text("number = 2\n")
+    assert version() != first
+    below.write_text("number = 1\n")
+    assert version() == first
+    kernels._source.cache_clear()

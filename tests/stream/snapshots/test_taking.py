@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import UserDict
 from collections.abc import ItemsView
 from concurrent.futures import Future
 from typing import Any, cast
@@ -203,7 +204,7 @@ def test_what_leaves_is_not_due_and_has_no_age() -> None:
     assert taking.taker.due() == 1
 
 
-class SlowState(dict[str, Array]):
+class SlowState(UserDict[str, Array]):
     """Arrays whose writing takes so many seconds of a manual clock."""
 
     def __init__(self, clock: ManualClock, seconds: float) -> None:
