@@ -117,6 +117,10 @@ class Absence:
         )
         return gap_ms, seen, _silences(events[:count], name_of) if count else []
 
+    def seen(self, slot: int) -> float:
+        """How many points a source has shown."""
+        return float(self.table["numbers"][slot, cadence.SEEN])
+
     def is_watched(self, slot: int) -> bool:
         """Whether a later point may tell of this source that it is silent, or was."""
         row = self.table["numbers"][slot]

@@ -145,7 +145,8 @@ class DecisionBatch:
     """What was decided on `n` scored points; `score` is NaN where nothing could be.
 
     `surprise` is -log10 p; `incident_offset` the input offset that opened the incident that the point
-    belongs to, -1 without one; `severity` on a resolving point is the incident's worst.
+    belongs to, -1 without one; `severity` on a resolving point is the incident's worst, `lasted` how many
+    points it had, otherwise 0.
     """
 
     score: Floats
@@ -155,6 +156,7 @@ class DecisionBatch:
     severity: Bytes
     incident: Bytes
     incident_offset: Ints
+    lasted: Ints
 
     @property
     def told(self) -> Ints:
@@ -162,7 +164,7 @@ class DecisionBatch:
         return np.flatnonzero(self.anomalous | (self.incident != Incident.NONE))
 
 
-_OPENED_AT, _CALM, _WORST = range(3)  # incident, per source
+_OPENED_AT, _CALM, _WORST, _POINTS = range(4)  # incident, per source
 
 
 # -log2 of a fifth: the exponent from which on a score is 0.
@@ -213,6 +215,7 @@ def _decide(
     severity: Bytes,
     incident: Bytes,
     incident_offset: Ints,
+    lasted: Ints,
 ) -> None:
     incidents = borrowed(incidents)
     for point in range(source.shape[0]):
@@ -220,6 +223,7 @@ def _decide(
         anomalous[point] = False
         severity[point] = Severity.LOW
         incident[point] = Incident.NONE
+        lasted[point] = 0
         state = incidents[slot]
         is_open = state[_OPENED_AT] > 0  # stored plus one: a cleared row is no incident
         incident_offset[point] = state[_OPENED_AT] - 1
@@ -231,12 +235,14 @@ def _decide(
             if score[point] > steps[step]:
                 severity[point] = step + 1
         anomalous[point] = score[point] > threshold and not held[point]
+        state[_POINTS] += 1
         if opening[point] and not is_open:
             incident[point] = Incident.OPENED
             state[_OPENED_AT] = offset[point] + 1
             incident_offset[point] = offset[point]
             state[_CALM] = 0
             state[_WORST] = severity[point]
+            state[_POINTS] = 1
         elif is_open and anomalous[point]:
             incident[point] = Incident.UPDATED
             state[_CALM] = 0
@@ -246,6 +252,7 @@ def _decide(
             if state[_CALM] >= resolve_after:
                 incident[point] = Incident.RESOLVED
                 severity[point] = state[_WORST]
+                lasted[point] = state[_POINTS]
                 state[_OPENED_AT] = 0
 
 
@@ -256,7 +263,7 @@ class Decision:
         self._config = config
         severity = config.severity
         self._steps = np.array([severity.medium, severity.high, severity.critical])
-        self.table = StateTable({"incident": Column(np.int64, 3)})
+        self.table = StateTable({"incident": Column(np.int64, 4)})
 
     def pace(self, gap_ms: Floats, seen: Floats) -> Pace:
         """The budgets of points whose sources usually report every `gap_ms`, and have so many times."""
@@ -280,6 +287,14 @@ class Decision:
         times = ((1.0 - self._config.threshold) / (1.0 - AT_BUDGET)) ** math.log2(10.0)
         gates: Floats = np.clip(budget * times, SMALLEST_BUDGET, _LARGEST_GATE)
         return gates
+
+    def reopen(self, slot: int, offset: int, worst: Severity) -> bool:
+        """Let the incident that this input offset opened go on; false if another is open."""
+        incident = self.table["incident"][slot]
+        if incident[_OPENED_AT] > 0:
+            return False
+        incident[:_POINTS] = offset + 1, 0, worst
+        return True
 
     def close(self, slot: int) -> tuple[int, Severity] | None:
         """End the open incident of a source, if any: the offset that opened it and its worst severity."""
@@ -312,6 +327,7 @@ class Decision:
             severity=np.empty(n, np.uint8),
             incident=np.empty(n, np.uint8),
             incident_offset=np.empty(n, np.int64),
+            lasted=np.empty(n, np.int64),
         )
         _decide(
             source,
@@ -329,5 +345,6 @@ class Decision:
             batch.severity,
             batch.incident,
             batch.incident_offset,
+            batch.lasted,
         )
         return batch

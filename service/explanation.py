@@ -169,6 +169,38 @@ def accepted(source_id: str, points: int) -> str:
     return f"after {points} such points accepted as the new normal (undo: {undo})"
 
 
+Moved = tuple[str, float, float]
+"""A value's name, its level before and its level now."""
+
+
+def settled(moves: Sequence[Moved]) -> str:
+    """What is told of an incident that is over because its source has settled elsewhere."""
+    name, before, now = max(moves, key=_share_moved)
+    levels = f"{name} is about {_level(now, before)} now and was {_level(before, now)} before"
+    return f"Quiet at a new level: {levels}{_more(moves)}"
+
+
+def refused(moves: Sequence[Moved]) -> str:
+    """What is told of a point at a level that is not to become normal."""
+    name, before, now = max(moves, key=_share_moved)
+    levels = f"{_level(now, before)} than to {_level(before, now)}, where it was before"
+    return f"{name} is still nearer to {levels}; this was confirmed to be no new normal{_more(moves)}"
+
+
+def _share_moved(move: Moved) -> float:
+    _, before, now = move
+    return abs(now - before) / (abs(now) + abs(before))
+
+
+def _level(x: float, other: float) -> str:
+    return number(x, 0.1 * abs(x - other))
+
+
+def _more(moves: Sequence[Moved]) -> str:
+    others = len(moves) - 1
+    return f"; {others} other value{'s' * (others > 1)} moved with it" if others else ""
+
+
 def _describe(name: str, kind: str, row: Row, limits: Expected) -> str:
     x, mean, std = row[Feature.VALUE], limits.typical, row[Feature.STD]
     z, step = row[Feature.Z_SCORE], row[Feature.DIFFERENCE]

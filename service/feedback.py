@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from service.absence import Absence
 from service.decision import Decision, Severity
-from service.detectors.calibration import BudgetCalibration
+from service.detectors.calibration import BudgetCalibration, Refusal
 from service.history.sources import Sources
 from service.history.table import Array, Column, StateTable
 from service.kernels import borrowed, kernel, prefetch
+from service.settling import Settling
 from service.wire.batch import PointBatch
 from service.wire.data_point import Control
 from service.wire.rules import fault_of_text, quote
@@ -147,6 +149,8 @@ class Feedback:
         sources: Sources,
         calibration: BudgetCalibration,
         decision: Decision,
+        settling: Settling,
+        absence: Absence,
         histories: Sequence[StateTable],
     ) -> None:
         """`histories` are the tables of sources that a new normal begins anew."""
@@ -155,6 +159,8 @@ class Feedback:
         self._sources = sources
         self._calibration = calibration
         self._decision = decision
+        self._settling = settling
+        self._absence = absence
         self._histories = histories
         self._offsets = np.empty(0, np.int64)  # ascending
         self._hashes = np.empty(0, np.uint64)  # of their sources
@@ -251,6 +257,8 @@ class Feedback:
     def _apply(self, word: Word, slot: int) -> dict[str, Any]:
         """What a word changes, in numbers."""
         row = self.table["feedback"][slot]
+        if word.kind is not Kind.CONFIRMED:
+            self._settling.allow(slot)
         match word.kind:
             case Kind.FALSE_ALARM:
                 changed = self._shift(row, min(row[_DECADES] + _STEP, _MOST_BELOW))
@@ -258,11 +266,20 @@ class Feedback:
             case Kind.CONFIRMED:
                 changed = self._shift(row, max(row[_DECADES] - _STEP, -_MOST_ABOVE))
                 changed |= self._expect(row, None) if row[_UNTIL] else {}
-                return {**changed, "outage": self._calibration.refuse(slot)}
+                outage, reopened = self._calibration.refuse(slot), self._refuse_level(word, slot)
+                return {**changed, "outage": Refusal.FORGOTTEN if reopened else outage, **reopened}
             case Kind.EXPECTED:
                 return self._expect(row, word.until_ms)
             case Kind.NEW_NORMAL:
                 return {"forgottenPoints": self._begin_anew(slot)}
+
+    def _refuse_level(self, word: Word, slot: int) -> dict[str, Any]:
+        """Let the incident go on after which the source settled at a new level, if that was lately."""
+        refused = self._settling.refuse(slot, self._absence.seen(slot), word.anomaly_offset)
+        if refused is None:
+            return {}
+        reopened = self._decision.reopen(slot, *refused)
+        return {"reopened": f"{self._place_name}-{refused[0]}" if reopened else None}
 
     @staticmethod
     def _shift(row: Floats, decades: float) -> dict[str, Any]:

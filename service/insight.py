@@ -213,6 +213,9 @@ class Insight:
             },
             "score": result["score"], "threshold": self.threshold, "isAnomaly": result["isAnomaly"],
             "severity": result["severity"], "oncePer": why.rarity._asdict(),
+            "confidence": {
+                "value": result.get("confidence"), "points": float(self.scored.features.known[0]),
+            },
             "incident": {
                 "change": result.get("incident"), "openSince": self.open_since, "heldBy": self.held_by,
                 "judgedBy": "evidence" if judged.by_evidence else "surprise", "value": judged.value,

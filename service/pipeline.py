@@ -28,12 +28,13 @@ from service.history.sources import Placement, Sources
 from service.history.table import Array, StateTable
 from service.insight import Insight
 from service.publication import Obeyed, Outcome, Outcomes, Publication, ScoredPoints
+from service.settling import Settling
 from service.wire.batch import PointBatch
 from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
 from service.wire.reader import Others, ReadBatch
 
-STATE_VERSION = 10
+STATE_VERSION = 11
 """Raised whenever the same input would give other results; part of every model version."""
 
 LEAN = {"recurrence_values": 0, "joint_values": 8, "signs_of_change": False}
@@ -115,9 +116,16 @@ class DetectionPipeline:
         self._absence = Absence(self.config.absence)
         long_memory = self._features.long_memory
         histories = [self._calibration.table, long_memory.source_table]
-        series_tables = (self._features.table, long_memory.table)
+        self._settling = Settling()
+        series_tables = (self._features.table, long_memory.table, self._settling.values)
         feedback_table = Feedback.new_table()
-        source_tables = (*histories, self._decision.table, self._absence.table, feedback_table)
+        source_tables = (
+            *histories,
+            self._decision.table,
+            self._absence.table,
+            feedback_table,
+            self._settling.sources,
+        )
         self.sources = Sources(
             self.config.max_sources,
             self.config.max_values_per_source,
@@ -133,6 +141,8 @@ class DetectionPipeline:
             self.sources,
             self._calibration,
             self._decision,
+            self._settling,
+            self._absence,
             histories,
         )
         self.publication = Publication(
@@ -189,6 +199,8 @@ class DetectionPipeline:
             "decision": (self._decision.table, sources.slots),
             "cadence": (self._absence.table, sources.slots),
             "feedback": (self._feedback.table, sources.slots),
+            "settled": (self._settling.sources, sources.slots),
+            "levels": (self._settling.values, sources.series),
             "joined": (long_memory.source_table, sources.slots),
             "features": (self._features.table, sources.series),
             "long_memory": (long_memory.table, sources.series),
@@ -214,6 +226,7 @@ class DetectionPipeline:
         self._absence.restore(part("absence"))
         self._features.long_memory.cohorts.restore(part("cohorts"))
         self._feedback.restore(part("anomalies"))
+        self._settling.restored()
         self.ensemble.restore(part("ensemble"))
         counts = part("counts")
         self.judged, self.promised = int(counts["judged"][0]), float(counts["promised"][0])
@@ -332,13 +345,18 @@ class DetectionPipeline:
         budget, held = self._feedback.budgets(placed.source, time_ms, stated.budget)
         pace = replace(stated, budget=budget)
         gate = self._decision.gates(budget)
+        away, refused = self._settling.away(placed, features, seen)
         surprise, opening, accepted = self._calibration.advance(
-            placed.source, reference, features.evidence, gate, held
+            placed.source, reference, features.evidence, gate, held, away
         )
         decided = self._decision.advance(placed.source, offset, pace, surprise, opening, held)
+        settled = self._settling.advance(placed, features, decided)
+        accepted[list(settled)] = decided.lasted[list(settled)]
         self._feedback.remember(batch, placed.fresh[decided.told])
         judged = ~np.isnan(decided.score)
         self.judged += int(judged.sum())
         # One after the other, as the sum of any split into batches must be.
         self.promised = float(np.cumsum(np.append(self.promised, budget[judged]))[-1])
-        return ScoredPoints(batch, placed, features, surprises, decided, held, accepted, silences)
+        return ScoredPoints(
+            batch, placed, features, surprises, decided, held, accepted, settled, refused, silences
+        )

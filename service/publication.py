@@ -23,11 +23,12 @@ from service.features.engine import Feature, FeatureBatch
 from service.feedback import Answer, Closed
 from service.history.sources import Arrival, Placement
 from service.rarity import Rarity
+from service.settling import Moves
 from service.wire import encode
 from service.wire.batch import PointBatch, escaped, unescaped
 from service.wire.data_point import Control, Forget
 from service.wire.reader import ReadBatch
-from service.wire.results import ResultWriter, Scores, Verdict
+from service.wire.results import HALF_SURE_POINTS, SURE_POINTS, ResultWriter, Scores, Verdict
 
 
 class Outcome(NamedTuple):
@@ -166,6 +167,8 @@ class ScoredPoints:
     decided: DecisionBatch
     held: npt.NDArray[np.bool_]
     accepted: npt.NDArray[np.int64]
+    settled: Moves
+    refused: Moves
     silences: Sequence[Silence] = ()
 
 
@@ -343,10 +346,16 @@ class Publication:
         batch, i, decided = scored.batch, int(scored.placed.fresh[j]), scored.decided
         point, incident = batch.points[i], _INCIDENTS[decided.incident[j]]
         names, expected, shares, rarity, told = self.why(scored, j)
-        if incident == "resolved":
+        settled, points = scored.settled.get(j, ()), int(scored.accepted[j])
+        if settled:
+            told = explanation.settled([(names[v], before, now) for v, before, now in settled])
+        elif incident == "resolved":
             told = f"Back to normal: {self._quiet_points} points in a row within the budget."
-        if scored.accepted[j]:
-            told = f"{told}; {explanation.accepted(batch.source_id(i), int(scored.accepted[j]))}"
+        elif refused := scored.refused.get(j):
+            told = explanation.refused([(names[v], before, now) for v, before, now in refused])
+        if points:
+            told = f"{told}; {explanation.accepted(batch.source_id(i), points)}"
+        new_normal = (points, [(names[v], before, now) for v, before, now in settled]) if points else None
         body = encode.anomaly_record(
             f"{self._place_name}-{int(point['offset'])}",
             f"{self._place_name}-{int(decided.incident_offset[j])}" if incident else None,
@@ -363,8 +372,17 @@ class Publication:
             told,
             batch.labels_of(i),
             self._model_version,
+            confidence=confidence_of(float(scored.features.known[j])),
+            new_normal=new_normal,
         )
         return told, body
+
+
+def confidence_of(known: float) -> float | None:
+    """How sure a judgement on so many points is, as results have it; none where that need not be said."""
+    if not known < SURE_POINTS:
+        return None
+    return math.floor(1000.0 * known / (known + HALF_SURE_POINTS)) / 1000.0
 
 
 def _marks(scored: ScoredPoints, j: int) -> explanation.Marks | None:

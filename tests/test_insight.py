@@ -136,6 +136,8 @@ def test_the_whole_of_it_can_be_written_as_json() -> None:
         told = json.loads(json.dumps(insight.as_json(), allow_nan=False))
         assert told["offset"] == insight.offset
         assert told["verdict"]
+        if insight.judgement is not None:
+            assert told["confidence"]["value"] == insight.result.get("confidence")
 
 
 def test_only_a_single_point_can_be_looked_into() -> None:

@@ -28,7 +28,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "absence": frozenset({"decision", "detectors", "features", "history", "wire"}),
     "oddities": frozenset({"features", "history"}),
     "explanation": frozenset({"oddities", "detectors", "features", "history", "wire"}),
-    "feedback": frozenset({"decision", "detectors", "features", "history", "wire"}),
+    "settling": frozenset({"decision", "detectors", "features", "history", "wire"}),
+    "feedback": frozenset({"absence", "settling", "decision", "detectors", "features", "history", "wire"}),
 }
 ALLOWED["publication"] = frozenset(ALLOWED)
 ALLOWED["insight"] = frozenset(ALLOWED)

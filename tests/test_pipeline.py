@@ -339,6 +339,8 @@ def test_anomaly_records_belong_to_their_results(name: str) -> None:
         assert anomaly.incident_id == (opened[anomaly.source_id] if anomaly.incident else None)
         assert anomaly.incident == read.get("incident")
         assert anomaly.of_no_incident == (anomaly.incident is None)
+        assert anomaly.confidence == read.get("confidence")
+        assert (anomaly.new_normal and anomaly.new_normal.after_points) == read.get("newNormalAfter")
         for field in ("severity", "explanation", "score"):
             assert getattr(anomaly, field) == read[field]
         assert (anomaly.source_id, anomaly.timestamp) == (read["sourceId"], read["timestamp"])

@@ -245,6 +245,11 @@ def _calibration(told: dict[str, Any]) -> Table:
     table.add_row(
         "calibrated", _short(c["surprise"]), f"p {c['p']:.2g}, once in {once['points']:,.0f} points"
     )
+    sure = told["confidence"]
+    if sure["value"] is not None:
+        table.add_row(
+            "confidence", _short(sure["value"]), f"the source has {sure['points']:,.0f} points of a past"
+        )
     table.add_row("budget", _short(-math.log10(c["budget"])), f"p0 {c['budget']:.2g}")
     table.add_row("score", _short(told["score"]), f"an anomaly above {told['threshold']:g}")
     return table

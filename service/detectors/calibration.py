@@ -385,6 +385,7 @@ def _advance(
     evidence: Floats,
     budget: Floats,
     held: Bools,
+    away: Bools,
     bins: Bins,
     numbers: Floats,
     pending: Bytes,
@@ -418,6 +419,9 @@ def _advance(
         surprise = _shrunk(own, elsewhere, alarms[policy.POINTS])
         if held[point]:  # what was announced is neither an alarm nor the normal
             out[point] = _placed(elsewhere, surprise >= level, level)
+            continue
+        if away[point]:  # what was refused is always an alarm, and never the normal
+            out[point], opening[point] = _placed(elsewhere, True, level), True
             continue
         has_evidence = not math.isnan(evidence[point])
         opening[point] = policy.opens(alarms, evidence[point], surprise, has_evidence, level, last)
@@ -510,13 +514,19 @@ class BudgetCalibration:
         )
 
     def advance(
-        self, source: Ints, reference: Floats, evidence: Floats, budget: Floats, held: Bools
+        self,
+        source: Ints,
+        reference: Floats,
+        evidence: Floats,
+        budget: Floats,
+        held: Bools,
+        away: Bools,
     ) -> Calibrated:
         """What is said of each point, which then joins its source's past.
 
         `reference` is -log10 of how rare the point would be in a usual source, `evidence` what speaks for an
-        incident (NaN: the surprise itself), `budget` each point's p0. Those `held` open nothing and are not
-        learned.
+        incident (NaN: the surprise itself), `budget` each point's p0. Those `held` open nothing, those `away`
+        from a level that was refused whatever their surprise; neither are learned.
         """
         n, table = len(source), self.table
         calibrated = Calibrated(np.empty(n), np.empty(n, np.bool_), np.empty(n, np.int64))
@@ -526,6 +536,7 @@ class BudgetCalibration:
             evidence,
             budget,
             held,
+            away,
             table["bins"],
             table["numbers"],
             table["pending"],

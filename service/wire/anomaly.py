@@ -46,6 +46,20 @@ class OncePer(_Public):
     seen: int
 
 
+class Level(_Public):
+    """Where a value was before an incident, and where it settled."""
+
+    before: float
+    now: float
+
+
+class NewNormal(_Public):
+    """What was odd is accepted after so many points; `levels` of the values that settled elsewhere."""
+
+    after_points: int
+    levels: dict[str, Level] = Field(default_factory=dict)
+
+
 class Contribution(_Public):
     """The share of one value, as one detector sees it, in the anomaly; all shares sum to 1."""
 
@@ -61,7 +75,8 @@ class Anomaly(_Public):
     is the id of the anomaly that opened the incident, `None` for a point that belongs to none.
     `detected_at` is the input record's Kafka timestamp, never the wall clock. Both times are RFC 3339 in UTC.
     `kind` is `absence` where a source fell silent or came back, and absent where a point is the matter.
-    `score` is `None` where feedback and no point ended the incident.
+    `score` is `None` where feedback and no point ended the incident. `confidence` is given while its source
+    is young, `new_normal` where something is accepted as that.
     """
 
     id: str
@@ -73,6 +88,8 @@ class Anomaly(_Public):
     detected_at: str
     score: float | None
     severity: Severity
+    confidence: float | None = None
+    new_normal: NewNormal | None = None
     values: dict[str, float | None]
     expected: dict[str, Expected] = Field(default_factory=dict)
     once_per: OncePer | None = None

@@ -7,7 +7,7 @@ computed has six significant digits. The same values give the same bytes, and no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -59,13 +59,16 @@ def anomaly_record(
     labels: Mapping[str, str] | None,
     model_version: str,
     kind: str | None = None,
+    confidence: float | None = None,
+    new_normal: tuple[int, Sequence[tuple[str, float, float]]] | None = None,
 ) -> bytes:
     """A record of the anomalies topic; `kind` says of what, where it is not of a point.
 
     A point of no incident has neither `incident_id` nor `incident`. `values` are (name, number as sent,
     nothing if missing); `expected` (value, lower, typical, upper); `once_per` (points, seconds if known, how
     many points were seen), nothing for the end of an incident; `contributions` (value, detector, share), the
-    shares adding up to 1.
+    shares adding up to 1; `confidence` of a judgement on few points; `new_normal` after how many points, and
+    (value, level before, level now).
     """
     incident_text = "null" if incident_id is None else _text(incident_id)
     change = f'"incident":"{incident}"' if incident else '"incident":null'
@@ -85,11 +88,21 @@ def anomaly_record(
         f'{{"value":{_text(value)},"detector":"{detector}","share":{computed_text(share)}}}'
         for value, detector, share in contributions
     )
+    sure = f',"confidence":{computed_text(confidence)}' if confidence is not None else ""
+    accepted = _new_normal(*new_normal) if new_normal is not None else ""
     return (
         f'{{"id":{_text(anomaly_id)},"incidentId":{incident_text},{change}{what},"sourceId":{_text(source_id)}'
         f',"timestamp":"{format_rfc3339(time_ms)}","detectedAt":"{format_rfc3339(detected_at_ms)}"'
-        f',"score":{computed_text(score)},"severity":"{severity}","values":{{{shown}}},"expected":{{{ranges}}}'
+        f',"score":{computed_text(score)},"severity":"{severity}"{sure}{accepted},"values":{{{shown}}},"expected":{{{ranges}}}'
         f',"oncePer":{rarity},"contributions":[{shares}]'
         f',"explanation":{json.dumps(explanation, ensure_ascii=False)}'
         f',"labels":{{{_texts(labels or {})}}},"modelVersion":"{model_version}"}}'
     ).encode()
+
+
+def _new_normal(after: int, moves: Sequence[tuple[str, float, float]]) -> str:
+    levels = ",".join(
+        f'{_text(name)}:{{"before":{computed_text(before)},"now":{computed_text(now)}}}'
+        for name, before, now in moves
+    )
+    return f',"newNormal":{{"afterPoints":{after},"levels":{{{levels}}}}}'

@@ -52,14 +52,14 @@ def judged(
 ) -> Floats:
     budget, nothing = np.full(len(source), 10.0**-level), np.full(len(source), np.nan)
     reference, held = _REFERENCE_DECADES * np.log1p(oddness), np.zeros(len(source), np.bool_)
-    return calibration.advance(source, reference, nothing, budget, held).surprise
+    return calibration.advance(source, reference, nothing, budget, held, held).surprise
 
 
 def with_evidence(evidence: Floats, oddness: Floats) -> Calibrated:
     """Points of one source at a budget of 1 in 1,000."""
     n = len(evidence)
     source, held = np.zeros(n, np.int64), np.zeros(n, np.bool_)
-    return BudgetCalibration().advance(source, oddness, evidence, np.full(n, 1e-3), held)
+    return BudgetCalibration().advance(source, oddness, evidence, np.full(n, 1e-3), held, held)
 
 
 def of_one(oddness: Floats, level: float = 3.0) -> Floats:
@@ -187,13 +187,14 @@ def an_outage(after: int = 12_000) -> Floats:
     return oddness
 
 
-def one_by_one(calibration: BudgetCalibration, oddness: Floats, *, held: bool = False) -> Calibrated:
+def one_by_one(
+    calibration: BudgetCalibration, oddness: Floats, *, held: bool = False, away: bool = False
+) -> Calibrated:
     """The points of one source, judged together."""
     n = len(oddness)
     reference, nothing = _REFERENCE_DECADES * np.log1p(oddness), np.full(n, np.nan)
-    return calibration.advance(
-        np.zeros(n, np.int64), reference, nothing, np.full(n, 1e-3), np.full(n, held, np.bool_)
-    )
+    held_, away_ = np.full(n, held, np.bool_), np.full(n, away, np.bool_)
+    return calibration.advance(np.zeros(n, np.int64), reference, nothing, np.full(n, 1e-3), held_, away_)
 
 
 def test_the_point_that_makes_an_outage_the_new_normal_says_how_long_it_lasted() -> None:
