@@ -153,7 +153,8 @@ WORDS = ("confirmed", "false_alarm")
 
 def log_of_shifts() -> list[DataPoint | Control]:
     """Two sources that change their levels and come back, and words on them."""
-    rng, log = np.random.default_rng(8), []
+    rng = np.random.default_rng(8)
+    log: list[DataPoint | Control] = []
     level = 0.0
     for i in range(1500):
         if i >= 600 and i % 150 == 0:
