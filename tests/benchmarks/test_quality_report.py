@@ -14,6 +14,7 @@ from service.errors import ConfigurationError
 from tests.benchmarks.quality import choosing, peers, plot
 from tests.benchmarks.quality.__main__ import main
 from tests.benchmarks.quality.report import BEST_PEER, best_peer, by_peer, markdown, tables
+from tests.benchmarks.quality.running import Configuration
 
 
 @pytest.fixture
@@ -99,10 +100,12 @@ def test_an_unknown_part_is_named() -> None:
 def test_a_candidate_is_a_file_settings_or_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("detection: {threshold: 0.9}\n", encoding="utf-8")
-    assert choosing.candidate(f"a={file}")[1].settings().detection.threshold == 0.9
-    name, two = choosing.candidate("b=detection.threshold=0.7,detection.false_alarms=0.01")
-    assert (name, two.settings().detection.threshold) == ("b", 0.7)
-    assert choosing.candidate("c")[1].overrides == ()
+    one = Configuration(file)
+    assert choosing.candidate(f"a={file}") == ("a", one)
+    assert one.settings().detection.threshold == 0.9
+    two = Configuration(overrides=("detection.threshold=0.7", "detection.false_alarms=0.01"))
+    assert choosing.candidate("b=detection.threshold=0.7,detection.false_alarms=0.01") == ("b", two)
+    assert choosing.candidate("c") == ("c", Configuration())
     with pytest.raises(ConfigurationError):
         choosing.candidate("d=detection.unknown=1")
 
@@ -116,6 +119,21 @@ def test_the_candidate_that_is_best_on_the_others_is_chosen() -> None:
     assert {name: one["chosen"] for name, one in left_out.items()} == {"x": "b", "y": "b", "z": "b"}
     assert left_out["x"]["figures"] == {"f": 0.3}
     assert left_out["x"]["best"] == "a"
+    assert left_out["x"]["lead"] == pytest.approx((1.0 - 0.125 + 1.0 - 2 / 7) / 2)
+
+
+def test_candidates_may_be_what_runs_have_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = []
+    for name, ap in (("a", 0.5), ("b", 0.4)):
+        for part in ("asd", "smd"):
+            file = tmp_path / f"{name}-{part}.json"
+            file.write_text(json.dumps({"sets": {part: {"anomalyd": {"ap": ap, "event_f1": ap}}}}))
+            files.append(str(file))
+    words = ["--leave-one-out", "--only", "asd,smd", "--candidate", f"a={files[0]},{files[1]}"]
+    assert main([*words, "--candidate", f"b={files[2]},{files[3]}"]) == 0
+    assert "0.5 / 0.5 *" in capsys.readouterr().out
+    assert main([*words, "--candidate", f"b={files[2]}"]) == 1
+    assert "a candidate's run has no figures of smd" in capsys.readouterr().err
 
 
 def a_document() -> dict[str, Any]:

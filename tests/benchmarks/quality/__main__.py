@@ -79,9 +79,12 @@ def _left_out(options: argparse.Namespace) -> dict[str, Any]:
     if len(candidates) < 2 or len(sets) < 2:
         raise ConfigurationError(["--leave-one-out: needs two --candidate and two sets at least"])
     found = {}
-    for name, configuration in candidates.items():
-        bench = Bench(options.data, options.jobs, configuration)
-        found[name] = {one: choosing.figures(bench, one) for one in sets}
+    for name, one in candidates.items():
+        if not isinstance(one, Configuration):
+            found[name] = {part: choosing.figures_in(one, part) for part in sets}
+            continue
+        bench = Bench(options.data, options.jobs, one)
+        found[name] = {part: choosing.figures(bench, part) for part in sets}
     return {"anomalyd": __version__, "candidates": found, "left_out": choosing.left_out(found)}
 
 
@@ -128,7 +131,9 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help="simple peers on the same sets")
     parser.add_argument("--peers-python", metavar="PATH", help="one with streamad, for SPOT")
     parser.add_argument("--leave-one-out", action="store_true", help="choose among the candidates")
-    parser.add_argument("--candidate", action="append", default=[], metavar="NAME=FILE|SETTING=VALUE,...")
+    parser.add_argument(
+        "--candidate", action="append", default=[], metavar="NAME=YAML|SETTING=VALUE,...|JSON,..."
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture of what ran")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables as a page has them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")

@@ -159,13 +159,13 @@ def _first(found: Mapping[str, Any]) -> Table:
 
 
 def _left_out(found: Mapping[str, Any]) -> Table:
-    table = _table("set", "chosen", *found["candidates"])
+    table = _table("set", "chosen on the others", "lead", *found["candidates"])
     for name, one in found["left_out"].items():
         cells = [
             _mark(" / ".join(f"{x:.3g}" for x in figures[name].values()), candidate == one["best"])
             for candidate, figures in found["candidates"].items()
         ]
-        table.add_row(name, one["chosen"], *cells)
+        table.add_row(name, one["chosen"], f"{one['lead']:.3f}", *cells)
     table.caption = "* best on that set itself"
     return table
 
