@@ -82,7 +82,7 @@ class Metrics:
         )
         self.restore_seconds = Histogram(
             "anomalyd_restore_duration_seconds",
-            "Time to bring partitions to where their group stands.",
+            "Time to bring a partition to where its group stands.",
             buckets=_LATENCY_BUCKETS,
             registry=r,
         )

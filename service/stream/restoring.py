@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -23,7 +22,7 @@ from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
 from service.stream.crash_points import here
 from service.stream.reading import Span, read_with, span_of
-from service.stream.records import by_partition, records_of
+from service.stream.records import records_of
 from service.stream.snapshots.cache import SnapshotCache
 from service.stream.snapshots.finding import Snapshots
 from service.stream.snapshots.form import NONE, About, Subject
@@ -32,6 +31,7 @@ from service.stream.topics import TopicIdentity
 from service.wire.limits import InputLimits
 from service.wire.reader import read
 
+SIDE_BY_SIDE = 4
 _ASK_S = 10.0
 _AGAIN_S = 0.5
 _TELL_EVERY_S = 5.0
@@ -75,15 +75,33 @@ class Standing:
 class _Underway:
     """A partition between its snapshot and where the group stands."""
 
-    request: Request
     pipeline: DetectionPipeline
     about: About
     stop: int
 
 
+class Reader:
+    """The consumer of one thread, which joins no group."""
+
+    def __init__(self, make: Callable[[], Consumer]) -> None:
+        self._make = make
+        self.consumer = make()
+
+    def renew(self) -> None:
+        """Replace the consumer: what it holds of a cluster that was away may be wrong for minutes.
+
+        After a controller's death one said `Unknown partition` until its next refresh of all metadata, which
+        is due every five minutes.
+        """
+        self.consumer.close()
+        self.consumer = self._make()
+
+
 @dataclass(slots=True)
 class Restorer:
-    """A thread with a consumer of its own, which joins no group.
+    """A few threads, each with a reader of its own, that restore one partition each at a time.
+
+    Most of a restore is waiting for the cluster; hashing chunks and scoring leave the interpreter to others.
 
     Args:
         make_consumer: gives a consumer of `reading.reader_of` that may ask about the group's offsets.
@@ -113,14 +131,12 @@ class Restorer:
     _wanted: queue.SimpleQueue[Request | None] = field(default_factory=queue.SimpleQueue)
     _done: queue.SimpleQueue[Restored | Exception] = field(default_factory=queue.SimpleQueue)
     _stop: threading.Event = field(default_factory=threading.Event)
-    _consumer: Consumer | None = None
-    _thread: threading.Thread | None = None
 
     # From the loop.
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="restore", daemon=True)
-        self._thread.start()
+        for _ in range(SIDE_BY_SIDE):
+            threading.Thread(target=self._run, name="restore", daemon=True).start()
 
     def ask(self, request: Request) -> None:
         """Restore this partition soon."""
@@ -143,88 +159,75 @@ class Restorer:
             yield outcome
 
     def close(self) -> None:
-        """End the thread, without waiting for a restore that is under way."""
+        """End the threads, without waiting for restores that are under way."""
         self._stop.set()
-        self._wanted.put(None)
+        for _ in range(SIDE_BY_SIDE):
+            self._wanted.put(None)
 
-    # In the thread.
+    # In a thread.
 
     def _run(self) -> None:
         try:
-            self._consumer = self.make_consumer()
-            while (first := self._wanted.get()) is not None and not self._stop.is_set():
-                requests = [first]
-                while not self._wanted.empty() and (request := self._wanted.get()) is not None:
-                    requests.append(request)
-                self._restore(requests)
+            reader = Reader(self.make_consumer)
+            try:
+                while (request := self._wanted.get()) is not None and not self._stop.is_set():
+                    self._restore(request, reader)
+            finally:
+                reader.consumer.close()
         except Exception as error:  # noqa: BLE001  the thread's outermost line: the loop raises it
             self._done.put(error)
-        finally:
-            if self._consumer is not None:
-                self._consumer.close()
 
-    def _restore(self, requests: Sequence[Request]) -> None:
-        """As often as it takes for the cluster to answer."""
+    def _restore(self, request: Request, reader: Reader) -> None:
+        """As often as it takes for the cluster to answer, unless nobody wants it any more."""
         said = False
-        while not self._stop.is_set():
-            asked = [request for request in requests if not request.cancelled]
+        while not self._unwanted(request):
             try:
-                for restored in self._attempt(asked):
-                    self._done.put(restored)
-                return
+                restored = self._attempt(request, reader.consumer)
             except RefusedError:
                 raise
             except (KafkaException, AnomalydError) as error:
                 if not said:
-                    self._log_trouble(asked, error)
+                    self._log_trouble(request, error)
                     said = True
                 self.clock.wait(self._stop, _AGAIN_S)
-                self._renew_reader()
+                reader.renew()
+            else:
+                if restored is not None:
+                    self._done.put(restored)
+                return
 
-    def _renew_reader(self) -> None:
-        """Replace the reader: what it holds of a cluster that was away may be wrong for minutes.
+    def _unwanted(self, request: Request) -> bool:
+        return request.cancelled or self._stop.is_set()
 
-        After a controller's death one said `Unknown partition` until its next refresh of all metadata, which
-        is due every five minutes.
-        """
-        self._reader.close()
-        self._consumer = self.make_consumer()
+    def _log_trouble(self, request: Request, error: Exception) -> None:
+        partition = request.partition
+        self.log.warning("restoring goes on when Kafka answers", partition=partition, error=str(error))
 
-    def _log_trouble(self, asked: Sequence[Request], error: Exception) -> None:
-        partitions = sorted(request.partition for request in asked)
-        self.log.warning("restoring goes on when Kafka answers", partitions=partitions, error=str(error))
-
-    def _attempt(self, requests: Sequence[Request]) -> list[Restored]:
-        if not requests:
-            return []
+    def _attempt(self, request: Request, reader: Consumer) -> Restored | None:
+        """The partition where its group stands; `None` if nobody wanted it any more before it was there."""
         began = self.clock.monotonic()
         now = self.identify()
         self._refuse_changed(now)
         subject = Subject(self.group, self.input_topic, now.id, now.partitions, self.model)
-        standings = self._standings(requests)
-        underway = {}
-        for request in requests:
-            underway[request.partition] = self._begin(request, subject, standings[request.partition])
+        standing = self._standing(request.partition, reader)
+        underway = self._begin(request.partition, reader, subject, standing)
         loaded = self.clock.monotonic()
         here("mid-restore")
-        replayed = self._replay(underway)
-        self._reader.unassign()
+        replayed = self._replay(request, reader, underway)
+        reader.unassign()
+        if replayed is None:
+            return None
         seconds = self.clock.monotonic() - began
         self.metrics.restore_seconds.observe(seconds)
         self.metrics.replayed_records.inc(replayed)
         self.log.info(
-            "partitions restored",
-            partitions=sorted(underway),
+            "partition restored",
+            partition=request.partition,
             replayed=replayed,
             seconds=round(seconds, 3),
             replay_seconds=round(self.clock.monotonic() - loaded, 3),
         )
-        return [Restored(u.request, u.pipeline, u.stop, u.about) for u in underway.values()]
-
-    @property
-    def _reader(self) -> Consumer:
-        assert self._consumer is not None, "made before the first restore"
-        return self._consumer
+        return Restored(request, underway.pipeline, underway.stop, underway.about)
 
     def _refuse_changed(self, now: TopicIdentity) -> None:
         before = self.expected
@@ -235,27 +238,21 @@ class Restorer:
                 f"about them. Stop all workers; {_UPGRADE}"
             )
 
-    def _standings(self, requests: Sequence[Request]) -> dict[int, Standing]:
-        partitions = [TopicPartition(self.input_topic, request.partition) for request in requests]
-        committed = self._reader.committed(partitions, timeout=_ASK_S)
-        return {
-            tp.partition: Standing(
-                span_of(self._reader, TopicPartition(self.input_topic, tp.partition)), tp.offset
-            )
-            for tp in committed
-        }
+    def _standing(self, number: int, reader: Consumer) -> Standing:
+        partition = TopicPartition(self.input_topic, number)
+        (at,) = reader.committed([partition], timeout=_ASK_S)
+        return Standing(span_of(reader, partition), at.offset)
 
     # 1. A snapshot.
 
-    def _begin(self, request: Request, subject: Subject, standing: Standing) -> _Underway:
+    def _begin(self, number: int, reader: Consumer, subject: Subject, standing: Standing) -> _Underway:
         """The newest state of the partition that is not beyond the group's offset.
 
         Raises:
             RefusedError: there is none from which the input still leads to that offset.
         """
-        number = request.partition
         place = f"partition {number} of {self.input_topic!r}"
-        snapshots = Snapshots(self._reader, self.snapshots_topic, number, self.cache)
+        snapshots = Snapshots(reader, self.snapshots_topic, number, self.cache)
         passed_over: list[str] = []
         candidates = 0
         for found in snapshots.newest_first():
@@ -284,51 +281,42 @@ class Restorer:
                     passed_over=[*snapshots.broken, *passed_over],
                 )
             self.writer.go_on_from(number, Written(found.about.generation, found.at))
-            return _Underway(request, pipeline, found.about, stop)
+            return _Underway(pipeline, found.about, stop)
         reasons = [*snapshots.broken, *passed_over]
         if standing.committed >= 0 or candidates or snapshots.broken:
             raise RefusedError(_refusal(place, standing, reasons))
-        return self._birth(request, subject, standing)
+        return self._birth(number, subject, standing)
 
-    def _birth(self, request: Request, subject: Subject, standing: Standing) -> _Underway:
+    def _birth(self, number: int, subject: Subject, standing: Standing) -> _Underway:
         """A history begins: said before the first result of it, so that it is known where, ever after."""
         born = standing.log.start if self.from_earliest else standing.log.stop
-        pipeline = self.make_pipeline(request.partition, born)
-        self.at_birth(pipeline, request.partition)
-        about = About(subject, request.partition, born, born, 0, NONE, NONE, self._now_ms())
-        self.writer.go_on_from(request.partition, Written())
+        pipeline = self.make_pipeline(number, born)
+        self.at_birth(pipeline, number)
+        about = About(subject, number, born, born, 0, NONE, NONE, self._now_ms())
+        self.writer.go_on_from(number, Written())
         if self.writer.write(about, pipeline.state()).result() is None:
-            raise AnomalydError(f"the birth of partition {request.partition} could not be written")
-        return _Underway(request, pipeline, about, born)
+            raise AnomalydError(f"the birth of partition {number} could not be written")
+        return _Underway(pipeline, about, born)
 
     def _now_ms(self) -> int:
         return int(self.clock.now() * 1000)
 
     # 2. The input after it.
 
-    def _replay(self, underway: Mapping[int, _Underway]) -> int:
-        """Run every pipeline up to where its group stands; how many records that took."""
-        spans = {
-            number: Span(each.about.offset, each.stop)
-            for number, each in underway.items()
-            if each.about.offset < each.stop
-        }
-        replayed, total = 0, sum(span.stop - span.start for span in spans.values())
+    def _replay(self, request: Request, reader: Consumer, underway: _Underway) -> int | None:
+        """Run the pipeline up to where its group stands; how many records that took; `None` if unwanted."""
+        number, span = request.partition, Span(underway.about.offset, underway.stop)
+        replayed = 0
         told_at = self.clock.monotonic()
-        for messages in read_with(self._reader, self.input_topic, spans):
-            if self._stop.is_set():
-                break
-            for number, mine in by_partition(messages).items():
-                each = underway[number]
-                if each.request.cancelled:
-                    continue
-                mine = [m for m in mine if spans[number].start <= cast(int, m.offset()) < each.stop]
-                if mine:
-                    each.pipeline.score(read(records_of(mine), self.limits))
-                replayed += len(mine)
+        for messages in read_with(reader, self.input_topic, {number: span}):
+            if self._unwanted(request):
+                return None
+            underway.pipeline.score(read(records_of(messages, span.start), self.limits))
+            replayed += len(messages)
             if self.clock.monotonic() - told_at >= _TELL_EVERY_S:
                 told_at = self.clock.monotonic()
-                self.log.info("replaying", partitions=sorted(spans), records=replayed, of=total)
+                total = span.stop - span.start
+                self.log.info("replaying", partition=number, records=replayed, of=total)
         return replayed
 
 

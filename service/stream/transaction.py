@@ -7,6 +7,7 @@ exception goes up and the process ends, for a supervisor to start it anew from t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -81,8 +82,15 @@ class Transactions:
         """
         self._producer = self._bulk_producer = self._begun = None
         self._producer = self._make_producer()
+        self._connect(self._producer)
         self._bulk_producer = BulkProducer.of(self._producer)
         self._insist(self._producer.init_transactions)
+
+    @staticmethod
+    def _connect(producer: Producer) -> None:
+        """Connected it finds its coordinator at once; otherwise it looks for it twice a second."""
+        with contextlib.suppress(KafkaException):
+            producer.list_topics(timeout=_CALL_TIMEOUT_S)
 
     def produce_ahead(self, messages: Sequence[OutputMessage], bulks: Sequence[Bulk]) -> None:
         """Begin the batch's transaction with what there is of it; `run` with all of it does the rest.

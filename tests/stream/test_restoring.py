@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,7 +17,18 @@ from service.metrics import Metrics
 from service.pipeline import DetectionConfig, DetectionPipeline
 from service.stream.reading import Span
 from service.stream.records import records_of
-from service.stream.restoring import RefusedError, Request, Restored, Restorer, Standing, cut_off, unfit
+from service.stream.restoring import (
+    SIDE_BY_SIDE,
+    MakePipeline,
+    Reader,
+    RefusedError,
+    Request,
+    Restored,
+    Restorer,
+    Standing,
+    cut_off,
+    unfit,
+)
 from service.stream.snapshots.form import NONE, About, Subject
 from service.stream.snapshots.writer import SnapshotWriter
 from service.stream.topics import TopicIdentity
@@ -29,6 +42,8 @@ IDENTITY = TopicIdentity("0123456789abcdef", 1)
 SUBJECT = Subject("group", "points", IDENTITY.id, 1, CONFIG.model_version())
 LIMITS = InputLimits()
 RECORDS = 120
+PARTITIONS = SIDE_BY_SIDE + 2
+PATIENCE_S = 30.0
 
 
 def pipeline_of(_partition: int, born: int) -> DetectionPipeline:
@@ -40,47 +55,49 @@ def feed(pipeline: DetectionPipeline, messages: list[Message]) -> list[bytes]:
 
 
 class World:
-    """An input of one partition and an uninterrupted life, which leaves snapshots at some offsets."""
+    """An input and uninterrupted lives of its partitions, which leave snapshots at some offsets."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int = 1) -> None:
         self.kafka = MemoryKafka()
         self.identity = IDENTITY
         self.model = SUBJECT.model
         self.writer: SnapshotWriter = writer_of(self.kafka)
-        for n in range(RECORDS):
-            body = b'{"sourceId":"pump-%d","timestamp":%d,"values":%d}' % (
-                n % 2,
-                1_767_225_600_000 + n,
-                n * n % 7,
-            )
-            self.kafka.append("points", 0, b"pump", body)
+        self.make_pipeline: MakePipeline = pipeline_of
+        for partition in range(partitions):
+            for n in range(RECORDS):
+                body = b'{"sourceId":"pump-%d","timestamp":%d,"values":%d}' % (
+                    n % 2,
+                    1_767_225_600_000 + n,
+                    n * (n + partition) % 7,
+                )
+                self.kafka.append("points", partition, b"pump", body)
 
-    def input(self, start: int, stop: int) -> list[Message]:
-        return self.kafka.read("points", 0, start, stop - start)
+    def input(self, start: int, stop: int, partition: int = 0) -> list[Message]:
+        return self.kafka.read("points", partition, start, stop - start)
 
-    def live(self, *snapshots: int, committed: int, born: int = 0) -> DetectionPipeline:
+    def live(self, *snapshots: int, committed: int, born: int = 0, partition: int = 0) -> DetectionPipeline:
         """The pipeline at the group's offset."""
-        pipeline = pipeline_of(0, born)
-        about = About(SUBJECT, 0, born, born, 0, NONE, NONE, 0)
+        pipeline = pipeline_of(partition, born)
+        about = About(SUBJECT, partition, born, born, 0, NONE, NONE, 0)
         self.writer.write(about, pipeline.state()).result()
         at = born
         for offset in snapshots:
-            feed(pipeline, self.input(at, offset))
+            feed(pipeline, self.input(at, offset, partition))
             self.writer.write(replace(about, offset=offset, generation=1), pipeline.state()).result()
             at = offset
         if committed > at:
-            feed(pipeline, self.input(at, committed))
-        self.kafka.committed["points", 0] = committed
+            feed(pipeline, self.input(at, committed, partition))
+        self.kafka.committed["points", partition] = committed
         return pipeline
 
-    def manifests(self) -> list[int]:
-        log = self.kafka.log(TOPIC)
+    def manifests(self, partition: int = 0) -> list[int]:
+        log = self.kafka.log(TOPIC, partition)
         return [m.offset() or 0 for m in log if m is not None and cast(bytes, m.key()).endswith(b"manifest")]
 
     def restored(self, *, from_earliest: bool = True, expected: TopicIdentity | None = None) -> Restored:
         restorer = self.restorer(from_earliest=from_earliest, expected=expected)
-        restorer._consumer = restorer.make_consumer()
-        (restored,) = restorer._attempt([Request(0)])  # what its thread does
+        restored = restorer._attempt(Request(0), restorer.make_consumer())  # what one of its threads does
+        assert restored is not None
         return restored
 
     def restorer(
@@ -93,7 +110,7 @@ class World:
         make = make_consumer or (lambda: MemoryConsumer(self.kafka))
         return Restorer(
             make_consumer=lambda: cast(Consumer, make()),
-            make_pipeline=pipeline_of,
+            make_pipeline=self.make_pipeline,
             at_birth=lambda *_: None,
             model=self.model,
             identify=lambda: self.identity,
@@ -117,11 +134,19 @@ def world() -> Iterator[World]:
     world.writer.close()
 
 
+@pytest.fixture
+def wide() -> Iterator[World]:
+    """Of more partitions than are restored side by side."""
+    world = World(PARTITIONS)
+    yield world
+    world.writer.close()
+
+
 def same(restored: Restored, uninterrupted: DetectionPipeline, world: World) -> bool:
     """Whether both are at the same place and go on alike."""
     mine, theirs = restored.pipeline.state(), uninterrupted.state()
     alike = mine.keys() == theirs.keys() and all(mine[n].tobytes() == theirs[n].tobytes() for n in mine)
-    rest = world.input(restored.offset, RECORDS)
+    rest = world.input(restored.offset, RECORDS, restored.request.partition)
     return alike and feed(restored.pipeline, rest) == feed(uninterrupted, rest)
 
 
@@ -282,8 +307,7 @@ def test_a_client_that_lost_the_cluster_is_replaced_before_the_next_attempt(worl
     uninterrupted = world.live(60, committed=100)
     consumers = iter([LostConsumer(world.kafka), MemoryConsumer(world.kafka)])
     restorer = world.restorer(make_consumer=lambda: next(consumers))
-    restorer._consumer = restorer.make_consumer()
-    restorer._restore([Request(0)])
+    restorer._restore(Request(0), Reader(restorer.make_consumer))
     (restored,) = restorer.done()
     assert same(restored, uninterrupted, world)
 
@@ -292,6 +316,75 @@ def test_it_refuses_when_the_input_has_other_partitions_than_at_the_start(world:
     world.live(20, committed=30)
     with pytest.raises(RefusedError, match="has 1 partitions, it had 2 when this process started"):
         world.restored(expected=TopicIdentity(IDENTITY.id, 2))
+
+
+# Several partitions.
+
+
+@contextmanager
+def running(restorer: Restorer) -> Iterator[Restorer]:
+    restorer.start()
+    try:
+        yield restorer
+    finally:
+        restorer.close()
+
+
+def outcomes(restorer: Restorer, count: int) -> list[Restored | Exception]:
+    """What the threads come to, in the order in which they do."""
+    return [restorer._done.get(timeout=PATIENCE_S) for _ in range(count)]
+
+
+def test_partitions_are_restored_side_by_side_and_each_goes_on_alike(wide: World) -> None:
+    uninterrupted = [wide.live(20 + n, committed=40 + n, partition=n) for n in range(PARTITIONS)]
+    wide.kafka.change(TOPIC, wide.manifests(1)[-1], b"", 1)
+    met = threading.Barrier(SIDE_BY_SIDE, timeout=PATIENCE_S)
+
+    def make_pipeline(partition: int, born: int) -> DetectionPipeline:
+        if partition < SIDE_BY_SIDE:
+            met.wait()  # for all of them to be at it
+        return pipeline_of(partition, born)
+
+    wide.make_pipeline = make_pipeline
+    with running(wide.restorer()) as restorer:
+        for n in range(PARTITIONS):
+            restorer.ask(Request(n))
+        for restored in outcomes(restorer, PARTITIONS):
+            assert isinstance(restored, Restored)
+            n = restored.request.partition
+            assert restored.about.offset == (0 if n == 1 else 20 + n)
+            assert same(restored, uninterrupted[n], wide)
+
+
+def test_one_that_is_refused_holds_up_no_other(wide: World) -> None:
+    for n in range(PARTITIONS):
+        wide.live(20, committed=40, partition=n)
+    wide.kafka.logs[TOPIC, 0] = []
+    with running(wide.restorer()) as restorer:
+        for n in range(PARTITIONS):
+            restorer.ask(Request(n))
+        came = outcomes(restorer, PARTITIONS)
+    (refused,) = [outcome for outcome in came if isinstance(outcome, Exception)]
+    assert isinstance(refused, RefusedError)
+    assert "partition 0 of 'points'" in str(refused)
+
+
+def test_one_that_was_cancelled_comes_to_nothing(wide: World) -> None:
+    for n in range(PARTITIONS):
+        wide.live(20, committed=40, partition=n)
+    early, meanwhile, wanted = Request(0), Request(1), Request(2)
+    early.cancelled = True
+
+    def make_pipeline(partition: int, born: int) -> DetectionPipeline:
+        meanwhile.cancelled |= partition == meanwhile.partition
+        return pipeline_of(partition, born)
+
+    wide.make_pipeline = make_pipeline
+    restorer = wide.restorer()
+    reader = Reader(restorer.make_consumer)
+    for request in (early, meanwhile, wanted):
+        restorer._restore(request, reader)
+    assert [restored.request for restored in restorer.done()] == [wanted]
 
 
 # The rules alone.

@@ -87,7 +87,7 @@ def sigterm(bed: Bed) -> None:
             return
         post.start()
         bed.recovered(end.at)
-        replayed = sum(entry["replayed"] for entry in post.said("partitions restored"))
+        replayed = sum(entry["replayed"] for entry in post.said("partition restored"))
         bed.expect(replayed == 0, f"{replayed:,} records were replayed after a clean exit")
 
 

@@ -57,7 +57,7 @@ def restore_large(bed: Bed) -> None:
     post.kill_for_good()
     post.start()
     bed.recovered(began)
-    for restored in post.said("partitions restored"):
+    for restored in post.said("partition restored"):
         seconds, replayed = restored["seconds"], restored["replayed"]
         bed.notes.append(
             f"restored in {seconds:.1f} s, {restored['replay_seconds']:.1f} s of it for {replayed:,} records"
