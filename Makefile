@@ -14,6 +14,7 @@ $(VENV)/.installed: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q service
 	@touch $@
 
 demo: setup  ## A local Kafka, live data, the whole service, alerts on the terminal (DEMO="--seconds 30")

@@ -9,11 +9,10 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from service import __version__
 from service.errors import AnomalydError, ConfigurationError
@@ -92,18 +91,21 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit."""
-    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
     except ConfigurationError as error:
-        for problem in error.problems:
-            stderr.print(_message(problem))
+        _complain(error.problems)
         sys.exit(2)
     except AnomalydError as error:
-        stderr.print(_message(str(error)))
+        _complain([str(error)])
         sys.exit(1)
 
 
-def _message(text: str) -> Text:
-    """The text as it is: no markup and no emoji are read into it."""
-    return Text.assemble(("error:", "bold red"), " ", text)
+def _complain(problems: Iterable[str]) -> None:
+    """Each as it is: no markup and no emoji are read into it."""
+    from rich.console import Console  # a service that has nothing to complain of does without
+    from rich.text import Text
+
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    for problem in problems:
+        stderr.print(Text.assemble(("error:", "bold red"), " ", problem))

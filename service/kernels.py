@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -25,6 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from service.cache import cache_dir
+from service.imports import leave_out
 
 F = TypeVar("F", bound=Callable[..., object])
 A = TypeVar("A")
@@ -59,6 +58,7 @@ def leans_on(path: Path) -> set[Path]:
     return found
 
 
+@functools.cache
 def version_of(path: Path) -> str:
     """A name for the exact source of a module of kernels and of every module that it leans on.
 
@@ -71,18 +71,10 @@ def version_of(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _leave_out(name: str, while_importing: str) -> None:
-    """Import a module as if another were not installed."""
-    if name not in sys.modules:
-        sys.modules[name] = None  # type: ignore[assignment]
-        try:
-            importlib.import_module(while_importing)
-        finally:
-            del sys.modules[name]
-
-
-# numba looks for BLAS there, for matrix products that no kernel may have; that took a tenth of a start.
-_leave_out("scipy.linalg.cython_blas", while_importing="numba.np.arraymath")
+# numba would take C functions that CFFI describes, and looks for BLAS, for matrix products; no kernel has
+# either, and both took a tenth of a start.
+leave_out("cffi", while_importing="numba.core.typing.cffi_utils")
+leave_out("scipy.linalg.cython_blas", while_importing="numba.np.arraymath")
 
 _ELSEWHERE = "NUMBA_CACHE_DIR" in os.environ
 

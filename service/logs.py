@@ -7,7 +7,12 @@ import sys
 from collections.abc import Mapping
 from typing import Literal
 
-import structlog
+from service.imports import leave_out
+
+# It would draw tracebacks with it, but ours are text before they are drawn.
+leave_out("rich", while_importing="structlog")
+
+import structlog  # noqa: E402
 
 Level = Literal["debug", "info", "warning", "error"]
 Logger = structlog.stdlib.BoundLogger

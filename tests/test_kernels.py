@@ -86,8 +86,12 @@ def test_a_change_in_what_kernels_lean_on_makes_a_new_version_and_any_other_does
     beside.write_text("number = 1\n")
     monkeypatch.setattr(kernels, "_PACKAGES", tmp_path)
 
-    def version() -> str:
+    def forget() -> None:
         kernels._source.cache_clear()
+        kernels.version_of.cache_clear()
+
+    def version() -> str:
+        forget()
         return kernels.version_of(above)
 
     first = version()
@@ -97,4 +101,4 @@ def test_a_change_in_what_kernels_lean_on_makes_a_new_version_and_any_other_does
     assert version() != first
     below.write_text("number = 1\n")
     assert version() == first
-    kernels._source.cache_clear()
+    forget()

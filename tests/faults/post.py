@@ -18,6 +18,8 @@ import psutil
 _RESTART_S = 0.1
 _LONGEST_RESTART_S = 5.0
 _STOP_S = 30.0
+# Whoever installs the service has its modules compiled; from a checkout the first life leaves them so.
+_INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 class End(NamedTuple):
@@ -153,7 +155,7 @@ class Post:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **environment},
+                env={**_INSTALLED, **environment},
                 start_new_session=True,
             )
 
