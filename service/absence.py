@@ -96,9 +96,13 @@ class Absence:
         time_ms: Ints,
         record_time_ms: Ints,
         offset: Ints,
+        expected: Floats,
         name_of: Callable[[int], str],
     ) -> tuple[Floats, Floats, list[Silence]]:
-        """Each point's (n,) usual gap in ms and how many its source has shown; who fell silent or is back."""
+        """Each point's (n,) usual gap in ms and how many its source has shown; who fell silent or is back.
+
+        `expected` (slots,) says until when, in ms, nobody need worry about a source's silence.
+        """
         gap_ms, seen = np.empty(len(source)), np.empty(len(source))
         room = silence.room_for(len(source), len(self.table), self._limits.together)
         events = np.empty(room, silence.EVENT)
@@ -109,6 +113,7 @@ class Absence:
             offset,
             self.table["times"],
             self.table["numbers"],
+            expected,
             self._clock,
             self._limits,
             gap_ms,
@@ -120,6 +125,26 @@ class Absence:
     def seen(self, slot: int) -> float:
         """How many points a source has shown."""
         return float(self.table["numbers"][slot, cadence.SEEN])
+
+    def silence_of(self, slot: int, source_id: str) -> Silence | None:
+        """The silence of a source that was told and goes on; `opened` is -1 where it is one of many."""
+        newest_ms, _, offset = self.table["times"][slot].tolist()
+        gap_ms, seen, longest_ms, *_, told = self.table["numbers"][slot].tolist()
+        if told < cadence.ALONE:
+            return None
+        opened = offset if told == cadence.ALONE else -1
+        return Silence(
+            0, BACK, (source_id,), opened, newest_ms, newest_ms, gap_ms, longest_ms, seen, 0, 0
+        )  # fmt: skip
+
+    def accept(self, slot: int) -> None:
+        """The silence of a source is none to worry about: it is not told of again, and learned in full."""
+        self.table["numbers"][slot, cadence.TOLD] = cadence.ACCEPTED
+
+    def put_off(self, slot: int, offset: int) -> None:
+        """The silence of a source may be told once more, named by this place in the log."""
+        self.table["numbers"][slot, cadence.TOLD] = 0.0
+        self.table["times"][slot, cadence.OFFSET] = offset
 
     def is_watched(self, slot: int) -> bool:
         """Whether a later point may tell of this source that it is silent, or was."""
@@ -169,8 +194,8 @@ class Teller:
         self._model_version = model_version
         self._decision = decision
 
-    def tell(self, told: Silence, offset: int, record_time_ms: int) -> Told:
-        """The record of what the input record at `offset` made visible."""
+    def tell(self, told: Silence, offset: int, record_time_ms: int, said: str | None = None) -> Told:
+        """The record of what the input record at `offset` made visible, or of what was said in it."""
         score = self._score(told)
         severity = self._decision.severity_of(score)
         incident = Incident.RESOLVED if told.is_over else Incident.OPENED
@@ -191,7 +216,7 @@ class Teller:
             (),
             None,
             (),
-            sentence(told),
+            said or sentence(told),
             None,
             self._model_version,
             kind=ABSENCE,

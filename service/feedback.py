@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from service.absence import Absence
+from service.absence import Absence, Silence
 from service.decision import Decision, Severity
 from service.detectors.calibration import BudgetCalibration, Refusal
 from service.history.sources import Sources
@@ -78,11 +78,15 @@ class RejectedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One control record of feedback that is well formed; `anomaly_offset` is of this partition."""
+    """One control record of feedback that is well formed; `anomaly_offset` is of this partition.
+
+    `of_silence`: the anomaly is one.
+    """
 
     kind: Kind
     until_ms: int | None
     anomaly_offset: int | None
+    of_silence: bool
     by: str | None
     note: str | None
     echo: dict[str, str]
@@ -118,6 +122,9 @@ class Answer:
     detail: str | None = None
     members: Mapping[str, Any] = field(default_factory=dict)
     closed: Closed | None = None
+    ended: Silence | None = None
+    told: str | None = None
+    """Why the silence has ended."""
 
 
 @kernel
@@ -173,6 +180,12 @@ class Feedback:
 
     # For every point.
 
+    @property
+    def expected_until(self) -> Floats:
+        """Before which event time (slots,) whatever a source does, or its silence, is expected."""
+        until: Floats = self.table["feedback"][:, _UNTIL]
+        return until
+
     def budgets(self, source: Ints, time_ms: Ints, stated: Floats) -> tuple[Floats, Bools]:
         """The budget p0 (n,) of each point from the stated one, and whether it was announced; fades."""
         held = np.zeros(len(source), np.bool_)
@@ -214,12 +227,18 @@ class Feedback:
             word = read_word(control.control, self._place_name)
             slot = self._slot_of(control.source_id)
             self._check_until(word, slot, control.time_ms)
+            silence = self._silence_meant(word, slot, control.source_id)
             self._check_anomaly(word, slot)
         except RejectedError as error:
             return Answer("rejected", error.fault, error.detail)
         self._heard = True
-        changed = self._apply(word, slot)
-        members = {**word.echo, "changed": changed}
+        if silence is not None:
+            return self._answer_silence(word, slot, silence._replace(now_ms=control.time_ms), offset)
+        return self._answer(word, slot, offset)
+
+    def _answer(self, word: Word, slot: int, offset: int) -> Answer:
+        """What a word on a source's points changes."""
+        members = {**word.echo, "changed": self._apply(word, slot)}
         closed = self._close(word, slot)
         if closed is None:
             return Answer("applied", members=members)
@@ -233,6 +252,29 @@ class Feedback:
         except KeyError:
             raise RejectedError(Fault.UNKNOWN_SOURCE, "no point of this source is remembered") from None
 
+    def _silence_meant(self, word: Word, slot: int, source_id: str) -> Silence | None:
+        """The source's silence, if the word names it, or is on the source as it is now and that is silent."""
+        silence = self._absence.silence_of(slot, source_id)
+        if word.of_silence:
+            if silence is None or silence.opened not in (-1, word.anomaly_offset):
+                raise RejectedError(Fault.UNKNOWN_ANOMALY, "the source has no such silence now")
+            return silence
+        as_it_is = word.anomaly_offset is None and word.kind in (Kind.FALSE_ALARM, Kind.EXPECTED)
+        return silence if as_it_is else None
+
+    def _answer_silence(self, word: Word, slot: int, silence: Silence, offset: int) -> Answer:
+        """What a word on a source's silence changes; what is expected of it is so of its points, too."""
+        if word.kind is Kind.CONFIRMED:
+            return Answer("applied", members={**word.echo, "changed": {"silence": "kept"}})
+        if word.kind is Kind.EXPECTED:
+            answer, how = self._answer(word, slot, offset), "expected"
+            self._absence.put_off(slot, offset)
+        else:
+            answer, how = Answer("applied", members={**word.echo, "changed": {}}), "accepted"
+            self._absence.accept(slot)
+        answer.members["changed"]["silence"] = how
+        return replace(answer, ended=silence, told=word.told) if silence.opened >= 0 else answer
+
     def _check_until(self, word: Word, slot: int, time_ms: int) -> None:
         """What is expected ends after the source's newest point, and not years later by a slip of the pen."""
         if word.until_ms is None:
@@ -245,7 +287,7 @@ class Feedback:
             raise RejectedError(Fault.BAD_UNTIL, f"{shown}, where the source is")
 
     def _check_anomaly(self, word: Word, slot: int) -> None:
-        if word.anomaly_offset is None:
+        if word.anomaly_offset is None or word.of_silence:
             return
         at = int(np.searchsorted(self._offsets, word.anomaly_offset))
         if at == len(self._offsets) or self._offsets[at] != word.anomaly_offset:
@@ -338,8 +380,10 @@ def read_word(control: Mapping[str, Any], place_name: str) -> Word:
     texts = {name: _text(control, name, fault, most) for name, fault, most in _TEXTS}
     until_ms = _until_ms(control.get("until"), kind)
     echo = {"feedback": kind.value, **{name: text for name, text in texts.items() if text is not None}}
-    offset = None if texts["anomalyId"] is None else _offset(texts["anomalyId"], place_name)
-    return Word(kind, until_ms, offset, texts["by"], texts["note"], echo)
+    anomaly_id = texts["anomalyId"] or ""
+    point_id = anomaly_id.removesuffix("-together").removesuffix("-silent")
+    offset = _offset(point_id, place_name) if point_id else None
+    return Word(kind, until_ms, offset, point_id != anomaly_id, texts["by"], texts["note"], echo)
 
 
 def _text(control: Mapping[str, Any], name: str, fault: Fault, most: int) -> str | None:

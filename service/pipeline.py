@@ -339,7 +339,12 @@ class DetectionPipeline:
         surprises = self.ensemble.members(features)
         reference = self.ensemble.combine(surprises)
         gap_ms, seen, silences = self._absence.advance(
-            placed.source, time_ms, record_time_ms, offset, self.sources.source_id
+            placed.source,
+            time_ms,
+            record_time_ms,
+            offset,
+            self._feedback.expected_until,
+            self.sources.source_id,
         )
         stated = self._decision.pace(gap_ms, seen)
         budget, held = self._feedback.budgets(placed.source, time_ms, stated.budget)

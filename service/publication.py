@@ -250,6 +250,9 @@ class Publication:
         )
         outcomes.answers[record] = source_id.encode(), body
         outcomes.status[record] = STATUSES.index(answer.status)
+        if answer.ended is not None:
+            ended = self._teller.tell(answer.ended, step.offset, step.record_time_ms, answer.told)
+            outcomes.silences.append((record, ended))
         if answer.closed is not None:
             outcomes.severity[record] = answer.closed.severity
             outcomes.incident[record] = Incident.RESOLVED

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from service.pipeline import DetectionConfig, DetectionPipeline
 from service.wire.anomaly import Anomaly
 from service.wire.limits import InputLimits
 from service.wire.reader import RecordBatch, read
-from service.wire.timestamps import format_rfc3339
+from service.wire.timestamps import format_rfc3339, parse_rfc3339
 
 START_S = 1_700_000_000.0
 GAP_S = 10.0
@@ -25,12 +26,16 @@ LEAN = {"profile": "lean", "ensemble": {"detectors": [{"type": "deviation"}]}}
 
 
 class Sent(NamedTuple):
-    """A point by the clock of its source, and when its record was written; with `forget` a tombstone."""
+    """A point by the clock of its source, and when its record was written; with `forget` a tombstone.
+
+    With `said` it is a control record instead.
+    """
 
     at_s: float
     source: int
     written_s: float
     forget: bool = False
+    said: str = ""
 
 
 Away = Callable[[int, float], bool]
@@ -66,13 +71,7 @@ def fed(
     """What the anomalies topic is told of silences while the points from `first` on are read."""
     part = points[first:stop]
     keys = [b"pump-%d" % point.source for point in part]
-    values = [
-        None
-        if point.forget
-        else b'{"sourceId":"%s","timestamp":%d,"values":%d}'
-        % (key, 1000 * (START_S + point.at_s), point.at_s % 7)
-        for key, point in zip(keys, part, strict=True)
-    ]
+    values = [_value(key, point) for key, point in zip(keys, part, strict=True)]
     written = np.array([1000 * (START_S + point.written_s) for point in part]).astype(np.int64)
     offset = first + np.arange(len(part))
     records = RecordBatch(values, keys, [None] * len(part), offset, written)
@@ -81,6 +80,16 @@ def fed(
     assert [t.id for _, t in outcomes.silences] == [a.id for a in told]
     assert all(a.id for a in told)
     return told
+
+
+def _value(key: bytes, point: Sent) -> bytes | None:
+    if point.forget:
+        return None
+    if point.said:
+        return b'{"sourceId":"%s","control":%s}' % (key, point.said.encode())
+    return b'{"sourceId":"%s","timestamp":%d,"values":%d}' % (
+        key, 1000 * (START_S + point.at_s), point.at_s % 7
+    )  # fmt: skip
 
 
 def summary(told: Iterable[Anomaly]) -> list[tuple[str, str | None]]:
@@ -155,6 +164,86 @@ def test_nobody_is_missed_where_that_is_switched_off() -> None:
     points = sent(range(6), 7200, between(3600, 5400, 3))
     assert fed(pipeline(absence={"enabled": False}), points) == []
     assert fed(pipeline(absence={"enabled": False}, false_alarms="1 per day"), points) == []
+
+
+# What people say of a silence
+
+
+def words_on(points: list[Sent], *words: tuple[float, dict[str, object]]) -> list[Sent]:
+    """The points with words on source 3 among them."""
+    said = [Sent(at_s, 3, at_s, said=json.dumps(word)) for at_s, word in words]
+    return sorted([*points, *said], key=lambda point: point.written_s)
+
+
+def until(at_s: float) -> dict[str, object]:
+    return {"feedback": "expected", "until": format_rfc3339(int(1000 * (START_S + at_s)))}
+
+
+def test_a_silence_that_is_expected_is_not_told_until_its_end() -> None:
+    points = sent(range(6), 9000, between(3600, 9000, 3))
+    (opened,) = fed(pipeline(), words_on(points, (3590.0, until(6000))))
+    assert opened.incident == "opened"
+    assert 0 < parse_rfc3339(opened.timestamp) - 1000 * (START_S + 6000) < 60_000
+    back = sent(range(6), 9000, between(3600, 5800, 3))
+    assert fed(pipeline(), words_on(back, (3590.0, until(6000)))) == []
+
+
+def test_a_silence_that_was_told_ends_where_it_is_expected_and_is_told_anew_afterwards() -> None:
+    points = sent(range(6), 9000, between(3600, 9000, 3))
+    opened, ended, again = fed(pipeline(), words_on(points, (4000.0, {**until(6000), "by": "jo"})))
+    assert (ended.incident, ended.incident_id) == ("resolved", opened.id)
+    assert ended.explanation.startswith("Expected until ")
+    assert ended.explanation.endswith("says jo")
+    assert again.incident == "opened"
+    assert again.id not in (opened.id, ended.id)
+
+
+def test_a_false_alarm_ends_a_silence_and_as_long_a_one_is_not_told_again() -> None:
+    points = sent(range(6), 14_000, lambda i, at_s: i == 3 and (3600 <= at_s < 5400 or 9000 <= at_s < 10_800))
+    word: dict[str, object] = {"feedback": "false_alarm", "by": "jo", "note": "it sleeps"}
+    opened, ended = fed(pipeline(), words_on(points, (4000.0, word)))
+    assert (ended.incident, ended.incident_id, ended.severity) == ("resolved", opened.id, opened.severity)
+    assert ended.explanation == "A false alarm, says jo: it sleeps"
+    assert len(fed(pipeline(), points)) == 4
+
+
+def answer(points: list[Sent], at: int) -> dict[str, Any]:
+    """The result of the record at that place."""
+    one = pipeline()
+    fed(one, points, 0, at)
+    key = b"pump-%d" % points[at].source
+    written = np.array([int(1000 * (START_S + points[at].written_s))])
+    batch = RecordBatch([_value(key, points[at])], [key], [None], np.array([at]), written)
+    result: dict[str, Any] = json.loads(one.process_read(read(batch, InputLimits())).of(0).result)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("word", "how"),
+    [
+        ("false_alarm", "accepted"),
+        ("new_normal", "accepted"),
+        ("confirmed", "kept"),
+        ("expected", "expected"),
+    ],
+)
+def test_a_word_may_name_the_silence_and_changes_nothing_of_the_points(word: str, how: str) -> None:
+    points = sent(range(6), 7200, between(3600, 7200, 3))
+    (opened,) = fed(pipeline(), points)
+    named = {**(until(6000) if word == "expected" else {"feedback": word}), "anomalyId": opened.id}
+    spoken = words_on(points, (4000.0, named))
+    result = answer(spoken, next(i for i, point in enumerate(spoken) if point.said))
+    assert result["status"] == "applied"
+    assert result["changed"]["silence"] == how
+    assert not {"budgetFactor", "forgottenPoints"} & set(result["changed"])
+
+
+def test_a_silence_that_is_over_cannot_be_named() -> None:
+    points = sent(range(6), 7200, between(3600, 5400, 3))
+    opened, _ = fed(pipeline(), points)
+    spoken = words_on(points, (6000.0, {"feedback": "false_alarm", "anomalyId": opened.id}))
+    result = answer(spoken, next(i for i, point in enumerate(spoken) if point.said))
+    assert (result["status"], result["reason"]) == ("rejected", "unknown_anomaly")
 
 
 # No false alarms
@@ -274,6 +363,8 @@ def eventful() -> list[Sent]:
 
     points = sent(range(36), 6000, away, gap_s=20)
     points += [Sent(at, source, at, forget=True) for at, source in ((1800.0, 1), (3500.0, 5), (3501.0, 6))]
+    said = [(1750.0, 2, until(2200)), (3400.0, 7, {"feedback": "false_alarm"}), (3401.0, 8, until(3700))]
+    points += [Sent(at, source, at, said=json.dumps(word)) for at, source, word in said]
     return sorted(points, key=lambda point: point.written_s)
 
 

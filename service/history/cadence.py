@@ -22,6 +22,10 @@ GAP, SEEN, LONGEST, PAUSES, LONG, PATIENCE, TOLD = range(7)
 """Usual gap, in ms; points so far; longest wait, in ms; shares of waits over four usual gaps, and of those
 over half the longest; the silence in ms that is too long, 0 where none is; how a silence was told, or 0."""
 
+ACCEPTED, ALONE = 0.5, 1.0
+"""TOLD of a source whose silence was told and then said to be no matter, and of one that fell silent alone;
+silences of many are numbered from 2 on."""
+
 COLUMNS = {"times": Column(np.int64, 3), "numbers": Column(np.float32, 7)}
 
 DAY_MS = 86_400_000
@@ -60,6 +64,7 @@ def learn(
     A silence that was told is learned only as far as it makes patience four times as long: an outage does not
     become the normal at once, and a source that flaps is told of less and less often. Where nothing is
     missing, because the points only came late, it may be 16 times: some deliver by the hour, or by the day.
+    A silence that was accepted is learned in full.
     """
     gaps = numbers[SEEN]
     if gaps > 0.0:
@@ -72,7 +77,7 @@ def learn(
         pause = 1.0 if gaps > 1.0 and waited > PAUSE * numbers[GAP] else 0.0
         numbers[PAUSES] += (pause - numbers[PAUSES]) / memory
         numbers[GAP] += (gap - numbers[GAP]) / memory
-        if numbers[TOLD] > 0.0:
+        if numbers[TOLD] > ACCEPTED:
             waited = min(waited, numbers[PATIENCE] * (_LATE_GROWTH if came_late else _GROWTH) / _WAITS)
         longest = faded(numbers[LONGEST], times[NEWEST], time_ms)
         if waited > longest:  # of a longer one, fewer were more than half

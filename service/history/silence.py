@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.history.cadence import (
+    ALONE,
     ARRIVED,
     GAP,
     LONGEST,
@@ -64,7 +65,6 @@ _FOR_EVER = 2**62
 ) = range(16)
 NUMBERS = 16
 
-_ALONE = 1.0  # TOLD of a source that fell silent alone; groups are numbered from 2 on
 _GROUPS = 1_000_000
 
 SILENT, BACK, TOGETHER, NAMED, TOGETHER_BACK = range(5)
@@ -177,7 +177,7 @@ def _arrive(
     events: Array, count: int, point: int, slot: int, times: Ints, own: Numbers, clock: Clock, time_ms: int
 ) -> int:
     """A source that was told to be silent is heard again."""
-    if own[TOLD] == _ALONE:
+    if own[TOLD] == ALONE:
         return _note(events, count, BACK, point, slot, times, own, time_ms)
     if own[TOLD] == clock.numbers[_GROUP]:
         clock.numbers[_GROUP_LEFT] -= 1
@@ -186,7 +186,7 @@ def _arrive(
 
 
 @kernel
-def _look(times: Ints, numbers: Numbers, clock: Clock) -> tuple[bool, int, int]:
+def _look(times: Ints, numbers: Numbers, expected: Floats, clock: Clock) -> tuple[bool, int, int]:
     """Whether a source is overdue; how many are at least halfway there, and how many are watched."""
     event, alive = clock.ascending[0, _HAND], clock.numbers[_ALIVE]
     group, since = clock.numbers[_GROUP], clock.numbers[_GROUP_ALIVE]
@@ -200,6 +200,9 @@ def _look(times: Ints, numbers: Numbers, clock: Clock) -> tuple[bool, int, int]:
             left += numbers[slot, TOLD] == group
             continue
         watched += 1
+        if event < expected[slot]:
+            next_event = min(next_event, int(expected[slot]))
+            continue
         waited, behind = alive - times[slot, ARRIVED], event - times[slot, NEWEST]
         if waited <= patience:
             next_alive = min(next_alive, times[slot, ARRIVED] + int(patience))
@@ -215,7 +218,9 @@ def _look(times: Ints, numbers: Numbers, clock: Clock) -> tuple[bool, int, int]:
 
 
 @kernel
-def _tell_each(events: Array, count: int, point: int, times: Ints, numbers: Numbers, clock: Clock) -> int:
+def _tell_each(
+    events: Array, count: int, point: int, times: Ints, numbers: Numbers, expected: Floats, clock: Clock
+) -> int:
     """Every overdue source on its own, but for those that belong to a silence of many."""
     event, alive, partition = clock.ascending[0, _HAND], clock.numbers[_ALIVE], clock.numbers
     for slot in range(partition[_ROWS]):
@@ -223,12 +228,14 @@ def _tell_each(events: Array, count: int, point: int, times: Ints, numbers: Numb
         waited, behind = alive - times[slot, ARRIVED], event - times[slot, NEWEST]
         if own[PATIENCE] <= 0.0 or own[TOLD] > 0.0 or min(waited, behind) <= own[PATIENCE]:
             continue
+        if event < expected[slot]:
+            continue
         if partition[_GROUP_OPENED] > 0 and times[slot, ARRIVED] <= partition[_GROUP_ALIVE]:
             own[TOLD] = partition[_GROUP]
             partition[_GROUP_MEMBERS] += 1
             partition[_GROUP_LEFT] += 1
         else:
-            own[TOLD] = _ALONE
+            own[TOLD] = ALONE
             count = _note(events, count, SILENT, point, slot, times[slot], own, event)
     return count
 
@@ -242,6 +249,7 @@ def _tell_together(
     watched: int,
     times: Ints,
     numbers: Numbers,
+    expected: Floats,
     clock: Clock,
 ) -> int:
     """All that are at least halfway to being overdue, as one."""
@@ -252,6 +260,8 @@ def _tell_together(
         own = numbers[slot]
         waited, behind = alive - times[slot, ARRIVED], event - times[slot, NEWEST]
         if own[PATIENCE] <= 0.0 or own[TOLD] > 0.0 or 2 * min(waited, behind) <= own[PATIENCE]:
+            continue
+        if event < expected[slot]:
             continue
         own[TOLD] = partition[_GROUP]
         if members <= _NAMED:
@@ -276,6 +286,7 @@ def advance(
     offset: Ints,
     times: Ints,
     numbers: Numbers,
+    expected: Floats,
     clock: Clock,
     limits: Limits,
     gap_ms: Floats,
@@ -284,6 +295,7 @@ def advance(
 ) -> int:
     """Take up points (n,) in order: each one's usual gap, how many its source has shown, and the events.
 
+    `expected` (slots,) says until when, in event time, the source's silence is none.
     Returns how many events were written.
     """
     times, numbers, events = borrowed(times), borrowed(numbers), borrowed(events)
@@ -310,11 +322,13 @@ def advance(
         due = now > partition[_NEXT_ALIVE] or clock.ascending[0, _HAND] > partition[_NEXT_EVENT]
         if due and _SCANS_PER_ROW * partition[_SINCE_SCAN] >= partition[_ROWS]:
             partition[_SINCE_SCAN] = 0
-            overdue, halfway, watched = _look(times, numbers, clock)
+            overdue, halfway, watched = _look(times, numbers, expected, clock)
             if overdue and halfway >= limits.together:
-                count = _tell_together(events, count, point, offset[point], watched, times, numbers, clock)
+                count = _tell_together(
+                    events, count, point, offset[point], watched, times, numbers, expected, clock
+                )
             elif overdue:
-                count = _tell_each(events, count, point, times, numbers, clock)
+                count = _tell_each(events, count, point, times, numbers, expected, clock)
             count = _end_group(events, count, point, slot, clock)
     return count
 

@@ -113,6 +113,7 @@ def test_silences_are_found_where_looking_at_every_source_with_every_point_finds
         np.arange(len(points)),
         np.zeros((SOURCES, 3), np.int64),
         np.zeros((SOURCES, 7), np.float32),
+        np.zeros(SOURCES),
         silence.new_clock(),
         LIMITS,
         np.empty(len(points)),
