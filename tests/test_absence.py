@@ -393,7 +393,7 @@ def test_any_split_and_any_restart_tell_the_same(cuts: list[int], room: int, res
         if restart:
             frozen = freeze(one.state(), 1000)
             one = pipeline(max_sources=room)
-            one.restore(Manifest.parse(frozen.manifest({})).thaw([bytes(c) for c in frozen.chunks]))
+            one.restore(Manifest.parse(frozen.manifest({})).thaw(enumerate(map(bytes, frozen.chunks)), 1000))
     assert told == expected
     for name, array in one.state().items():
         if name.startswith(("absence/", "cadence/")):

@@ -237,7 +237,7 @@ def test_a_pipeline_that_takes_up_the_state_of_another_goes_on_with_the_same_byt
     for a, b in pairwise([0, *sorted(cuts), POINTS]):
         outcomes += pipeline.process_batch(stream()[a:b])
         frozen = freeze(pipeline.state(), 1000)
-        state = Manifest.parse(frozen.manifest({})).thaw([bytes(chunk) for chunk in frozen.chunks])
+        state = Manifest.parse(frozen.manifest({})).thaw(enumerate(map(bytes, frozen.chunks)), 1000)
         pipeline = DetectionPipeline(CONFIGS[name])
         pipeline.restore(state)
     assert outcomes == expected

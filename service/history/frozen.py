@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -57,8 +57,7 @@ def freeze(arrays: Mapping[str, Array], chunk_bytes: int) -> Frozen:
     for name, array in arrays.items():
         if array.dtype.kind not in _PLAIN:
             raise ValueError(f"{name}: {array.dtype} are no numbers")
-        body = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        cut = [body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes)]
+        cut = _cut(np.ascontiguousarray(array), chunk_bytes)
         parts.append((name, array.dtype.str, list(array.shape), len(cut)))
         chunks += cut
     return Frozen(chunks, parts, [_digest(chunk) for chunk in chunks])
@@ -104,22 +103,30 @@ class Manifest:
             for number in range(count):
                 yield min(chunk_bytes, size - number * chunk_bytes)
 
-    def thaw(self, chunks: Sequence[bytes]) -> dict[str, Array]:
-        """The arrays, each with memory of its own.
+    def thaw(self, chunks: Iterable[tuple[int, bytes]], chunk_bytes: int) -> dict[str, Array]:
+        """The arrays, each with memory of its own, from chunks by their numbers in whatever order.
+
+        What does not fit is passed over, for another one of that number may. A chunk is copied to its place
+        when it comes, so that this takes hardly more memory than the arrays.
 
         Raises:
             BrokenError: a chunk is missing or is not what was frozen.
         """
-        if len(chunks) != len(self.digests):
-            raise BrokenError(f"{len(chunks)} chunks of {len(self.digests)}")
-        for number, chunk in enumerate(chunks):
-            if not self.fits(number, chunk):
-                raise BrokenError(f"chunk {number} does not match its digest")
-        return dict(self._arrays(chunks))
+        arrays = {name: np.empty(shape, kind) for name, kind, shape, _ in self.arrays}
+        places = [place for array in arrays.values() for place in _cut(array, chunk_bytes)]
+        if len(places) != len(self.digests):
+            raise BrokenError(f"its {len(self.digests)} chunks are not of {chunk_bytes} bytes")
+        missing = set(range(len(places)))
+        for number, chunk in chunks:
+            if self.fits(number, chunk):
+                places[number][:] = chunk
+                missing.discard(number)
+        if missing:
+            raise BrokenError(f"chunk {min(missing)} is not there or does not match its digest")
+        return arrays
 
-    def _arrays(self, chunks: Sequence[bytes]) -> Iterator[tuple[str, Array]]:
-        at = 0
-        for name, kind, shape, count in self.arrays:
-            body = bytearray().join(chunks[at : at + count])
-            at += count
-            yield name, np.frombuffer(body, np.dtype(kind)).reshape(shape)
+
+def _cut(array: Array, chunk_bytes: int) -> list[memoryview]:
+    """A contiguous array's memory in pieces of so many bytes, the last one of what is left."""
+    body = array.reshape(-1).view(np.uint8).data
+    return [body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes)]

@@ -137,6 +137,8 @@ def reader_of(
         "enable.partition.eof": False,
         "auto.offset.reset": "earliest" if skip_deleted else "error",
         "fetch.queue.backoff.ms": 5,
+        # Read ahead as much as there is to do while more comes; several may read side by side.
+        "queued.max.messages.kbytes": 16_384,
         # A fetch that waits at a log's end holds up the next one, of another place, by as long.
         "fetch.wait.max.ms": 5,
         "allow.auto.create.topics": False,

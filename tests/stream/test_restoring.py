@@ -270,7 +270,7 @@ def log_too_short(world: World) -> None:
     ("damage", "says"),
     [
         (every_manifest_broken, "the manifest does not match its digest"),
-        (every_chunk_broken, "is broken: chunk 0 does not match its digest"),
+        (every_chunk_broken, "is broken: chunk 0 is not there or does not match its digest"),
         (snapshots_deleted, "there is no snapshot"),
         (other_model, f"is of model {SUBJECT.model}, these settings and this program are another"),
         (topic_made_again, "is of a topic of that name which was deleted since"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
@@ -60,17 +61,9 @@ class Snapshots:
         """
         about, manifest = found.about, found.manifest
         if self.cache is not None:
-            kept = self.cache.chunks(about, manifest, CHUNK_BYTES)
-            if kept is not None:
-                return manifest.thaw(kept)
-        numbers = {about.chunk_key(number): number for number in range(len(manifest.digests))}
-        chunks = [b""] * len(numbers)
-        if numbers:
-            for message in self._between(about.chunks_from, found.at):
-                number = numbers.get(cast(bytes, message.key()))
-                if number is not None:
-                    chunks[number] = message.value() or b""
-        return manifest.thaw(chunks)
+            with contextlib.suppress(BrokenError):
+                return manifest.thaw(self.cache.chunks(about, manifest, CHUNK_BYTES), CHUNK_BYTES)
+        return manifest.thaw(self._chunks(found), CHUNK_BYTES)
 
     def _along_the_chain(self, whole: Span) -> Iterator[Found]:
         at = self._last_manifest(whole)
@@ -102,6 +95,16 @@ class Snapshots:
             if (manifest := self._parsed(message)) is not None
         ]
         yield from reversed(found)
+
+    def _chunks(self, found: Found) -> Iterator[tuple[int, bytes]]:
+        """What stands on the topic as this snapshot's chunks, by their numbers."""
+        numbers = {found.about.chunk_key(number): number for number in range(len(found.manifest.digests))}
+        if not numbers:
+            return
+        for message in self._between(found.about.chunks_from, found.at):
+            number = numbers.get(cast(bytes, message.key()))
+            if number is not None:
+                yield number, message.value() or b""
 
     def _at(self, offset: int) -> Found | None:
         for message in self._between(offset, offset + 1):
