@@ -163,6 +163,12 @@ def _is_plain(row: Row, limits: Expected, by_evidence: bool) -> bool:
     return abs(row[Feature.VALUE] - limits.typical) > reach
 
 
+def missing(name: str) -> tuple[str, list[Contribution]]:
+    """The sentence on a point that is odd because a value has stopped coming, and its contributions."""
+    sentence = f"{name} has stopped coming, while the source goes on"
+    return sentence, [Contribution(name, _LONG_MEMORY, 1.0)]
+
+
 def accepted(source_id: str, points: int) -> str:
     """The end of a sentence on a point with which an outage became the new normal."""
     undo = f"anomalyd feedback {shlex.quote(source_id)} confirmed"

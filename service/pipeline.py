@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from service.absence import Absence, AbsenceConfig, Teller
@@ -22,7 +23,7 @@ from service.decision import Decision, DecisionConfig
 from service.detectors.calibration import BudgetCalibration
 from service.detectors.model import Model
 from service.detectors.registry import EnsembleConfig, make_ensemble
-from service.features.engine import Feature, FeatureConfig, FeatureEngine
+from service.features.engine import Feature, FeatureBatch, FeatureConfig, FeatureEngine
 from service.feedback import Answer, Feedback
 from service.history.sources import Placement, Sources
 from service.history.table import Array, StateTable
@@ -33,6 +34,8 @@ from service.wire.batch import PointBatch
 from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord
 from service.wire.decode import InputLimits, decode
 from service.wire.reader import Others, ReadBatch
+
+Ints = npt.NDArray[np.int64]
 
 STATE_VERSION = 11
 """Raised whenever the same input would give other results; part of every model version."""
@@ -362,6 +365,18 @@ class DetectionPipeline:
         self.judged += int(judged.sum())
         # One after the other, as the sum of any split into batches must be.
         self.promised = float(np.cumsum(np.append(self.promised, budget[judged]))[-1])
+        missing = self._missing(batch, placed, features, decided.told)
         return ScoredPoints(
-            batch, placed, features, surprises, decided, held, accepted, settled, refused, silences
+            batch, placed, features, surprises, decided, held, accepted, settled, refused, missing, silences
         )
+
+    def _missing(
+        self, batch: PointBatch, placed: Placement, features: FeatureBatch, told: Ints
+    ) -> dict[int, str]:
+        """Of the points that are told of: the value that makes them odd because it has stopped coming."""
+        places = features.missing[told].tolist()
+        return {
+            j: self.sources.names(batch.source_id(int(placed.fresh[j])))[place]
+            for j, place in zip(told.tolist(), places, strict=True)
+            if place >= 0
+        }

@@ -7,7 +7,7 @@ instructions) in Python.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -169,6 +169,7 @@ class ScoredPoints:
     accepted: npt.NDArray[np.int64]
     settled: Moves
     refused: Moves
+    missing: Mapping[int, str]
     silences: Sequence[Silence] = ()
 
 
@@ -341,6 +342,8 @@ class Publication:
         rarity = Rarity.of(float(decided.surprise[j]), float(pace.gap_ms[j]), float(pace.seen[j]))
         rates = features.is_rate[own].tolist()
         sentence = explanation.sentence(names, rows, shares, expected, _marks(scored, j), rates)
+        if (gone := scored.missing.get(j)) is not None:
+            sentence, shares = explanation.missing(gone)
         told = f"{sentence}; {rarity.text}"
         return Why(names, expected, shares, rarity, told)
 

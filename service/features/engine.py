@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from service.features import counters, rolling
+from service.features import counters, gaps, rolling
 from service.features.long_memory import LongMemory, LongMemoryConfig
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
@@ -92,7 +92,8 @@ class FeatureBatch:
     others. All are NaN where `has_history` is false. `known` (n,) is how many points the judgement rests on,
     those counted that a source began with of its cohort's scales. `marks` (m, MARKS) says what is odd about
     each value of the points that are `marked` (n,), and is undefined for others. `is_rate` (m,) says which
-    values are counters: what is known of them is of their rate.
+    values are counters: what is known of them is of their rate. `missing` (n,) is the place, among its
+    source's, of the value that makes the point odd because it has stopped coming, or -1.
     """
 
     source: Ints
@@ -108,6 +109,7 @@ class FeatureBatch:
     marks: Floats
     has_history: npt.NDArray[np.bool_]
     is_rate: npt.NDArray[np.bool_]
+    missing: Ints
 
     def __len__(self) -> int:
         return len(self.source)
@@ -130,6 +132,7 @@ class FeatureBatch:
             self.marks,
             self.has_history[start:stop],
             self.is_rate,
+            self.missing[start:stop],
         )
 
 
@@ -287,6 +290,7 @@ class FeatureEngine:
                 "state": Column(np.float64, _STATE_WIDTH),
                 "counter": Column(np.float64, counters.NUMBERS),
                 "growth": Column(np.uint16, counters.GROWTHS),
+                "gap": gaps.COLUMN,
             }
         )
         self.long_memory = LongMemory(config)
@@ -303,6 +307,17 @@ class FeatureEngine:
         if config.counters:
             placed = replace(placed, values=self._judged_by(placed, time_ms, changed, is_rate))
         past = self.long_memory.advance(placed, changed, time_ms, config.min_history_points)
+        missing = np.empty(points, np.int64)
+        gaps.advance(
+            placed.first,
+            placed.width,
+            placed.row_start,
+            placed.series,
+            placed.values,
+            self.table["gap"],
+            past.oddness,
+            missing,
+        )
         _advance(
             placed.row_start,
             placed.series,
@@ -333,6 +348,7 @@ class FeatureEngine:
             past.marks,
             has_history,
             is_rate,
+            missing,
         )
 
     def _judged_by(self, placed: Placement, time_ms: Ints, changed: Bools, is_rate: Bools) -> Floats:

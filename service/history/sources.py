@@ -143,7 +143,7 @@ class Sources:
         """The value names of a source, in the order of its series rows; empty if it is unknown."""
         slot = self._find(source_id)
         names = self._layouts.names(int(self._rows[slot]["layout"])) if slot >= 0 else ()
-        return tuple(name.decode() for name in names)
+        return tuple(unescaped(name) for name in names)
 
     def slot_of(self, source_id: str) -> int:
         """The slot of a source.

@@ -32,6 +32,7 @@ def batch_of(vectors: Floats) -> FeatureBatch:
         np.empty((0, MARKS)),
         known,
         np.empty(0, np.bool_),
+        np.full(n, -1),
     )
 
 
