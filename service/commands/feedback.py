@@ -57,7 +57,7 @@ def feedback(
     """Tell the service what a source's anomalies were, and wait until it has taken that up.
 
     false-alarm: it alarms half as often from here on; its open incident is resolved.
-    confirmed: the opposite, and an outage is not accepted as the new normal.
+    confirmed: the opposite, and an outage, or the level after it, is not accepted as the new normal.
     expected: nothing is an alarm until a time; its open incident is resolved.
     new-normal: its past is forgotten, and what it does now is learned from scratch.
 
@@ -132,7 +132,7 @@ def _show(source: str, word: str, answer: dict[str, Any]) -> None:
     for name, change in answer["changed"].items():
         if isinstance(change, dict):
             change = f"{_plain(change['before'])} -> {_plain(change['after'])}"
-        lines.append(f"  {name}: {change}")
+        lines.append(f"  {name}: {_plain(change)}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
