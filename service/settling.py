@@ -103,12 +103,11 @@ class Settling:
     def advance(self, placed: Placement, features: FeatureBatch, decided: DecisionBatch) -> Moves:
         """Note what opens; of what is resolved, which values have settled elsewhere."""
         moves = {}
-        for j in decided.told.tolist():
+        changes = (decided.incident == Incident.OPENED) | (decided.incident == Incident.RESOLVED)
+        for j in np.flatnonzero(changes).tolist():
             if decided.incident[j] == Incident.OPENED:
                 self._note(placed, features, j)
-            elif decided.incident[j] == Incident.RESOLVED and (
-                moved := self._settle(placed, features, decided, j)
-            ):
+            elif moved := self._settle(placed, features, decided, j):
                 moves[j] = moved
         return moves
 
@@ -117,7 +116,7 @@ class Settling:
         levels, first = self.values["levels"], int(placed.first[j, 0])
         levels[first : first + placed.rows[j], : _SPREAD + 1] = 0.0
         own = slice(features.row_start[j], features.row_start[j + 1])
-        rows, is_rate = features.rows[own], features.is_rate[own].tolist()
+        rows, is_rate = features.rows[own].tolist(), features.is_rate[own].tolist()
         for slot, row, rate in zip(placed.series[own].tolist(), rows, is_rate, strict=True):
             if not math.isnan(row[Feature.MEDIAN]):
                 spread = _spread(row)
@@ -133,8 +132,10 @@ class Settling:
         source, levels = self.sources["settled"][placed.source[j]], self.values["levels"]
         own = slice(features.row_start[j], features.row_start[j + 1])
         present = levels[placed.series[own]]
-        rows, is_rate = features.rows[own], features.is_rate[own].tolist()
-        now = [_now(level, row, rate) for level, row, rate in zip(present, rows, is_rate, strict=True)]
+        rows, is_rate = features.rows[own].tolist(), features.is_rate[own].tolist()
+        now = [
+            _now(level, row, rate) for level, row, rate in zip(present.tolist(), rows, is_rate, strict=True)
+        ]
         moves = [
             Move(v, before, after)
             for v, (before, after) in enumerate(zip(present[:, _BEFORE].tolist(), now, strict=True))
@@ -183,18 +184,18 @@ def _moves(levels: Floats) -> list[Move]:
     return [Move(v, *level) for v, level in enumerate(levels[:, _OLD:].tolist()) if level[0] != level[1]]
 
 
-def _now(level: Floats, row: Floats, is_rate: bool) -> float:
+def _now(level: Sequence[float], row: Sequence[float], is_rate: bool) -> float:
     """Where a value has settled: far from where it was on the average of the last ones, and now."""
-    before, far = float(level[_BEFORE]), _FAR * abs(level[_SPREAD])
+    before, far = level[_BEFORE], _FAR * abs(level[_SPREAD])
     smoothed, newest = row[Feature.EWMA] - before, row[Feature.VALUE] - before
     is_far = min(abs(smoothed), abs(newest)) > far > 0.0 and smoothed * newest > 0.0
     same_unit = is_rate == (level[_SPREAD] < 0.0)
-    return float(row[Feature.EWMA]) if is_far and same_unit else before
+    return row[Feature.EWMA] if is_far and same_unit else before
 
 
-def _spread(row: Floats) -> float:
+def _spread(row: Sequence[float]) -> float:
     """How far a value usually is from its level: in the window, or as the smoothed value wanders."""
     scale = _MAD_TO_SIGMA * row[Feature.MAD] if row[Feature.MAD] > 0.0 else row[Feature.STD]
     gap, times = row[Feature.EWMA] - row[Feature.MEAN], row[Feature.EWMA_Z]
     wander = abs(gap / times) if times != 0.0 else 0.0
-    return float(max(scale, _FAR_FOR_SMOOTHED / _FAR * wander, 1e-9 + 1e-6 * abs(row[Feature.MEDIAN])))
+    return max(scale, _FAR_FOR_SMOOTHED / _FAR * wander, 1e-9 + 1e-6 * abs(row[Feature.MEDIAN]))
