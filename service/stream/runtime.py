@@ -319,7 +319,9 @@ class StreamRuntime:
         if not self._cluster.up and now >= self._next_probe:
             self._next_probe = now + _PROBE_EVERY_S
             self._probe()
-        if (due := self._snapshots.due()) is not None:
+        # A partition with an old snapshot has most to replay and is live last: where a process is killed
+        # again and again before its turn comes, those that were live sooner would be saved, and it never.
+        if not self._restoring and (due := self._snapshots.due()) is not None:
             self._take_snapshot(due)
         if now >= self._next_observation:
             self._next_observation = now + _OBSERVE_EVERY_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,17 +82,22 @@ class PlayedTransactions:
 
 
 class ReadyRestorer:
-    """Has every partition restored at once, with nothing learned."""
+    """Has every partition restored at once unless it is slow, with nothing learned."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
+        self.slow = False
 
     def ask(self, request: Request) -> None:
         self.asked.append(request)
 
     def done(self) -> list[Restored]:
+        if self.slow:
+            return []
         asked, self.asked = self.asked, []
-        return [Restored(request, DetectionPipeline(), 0, BORN) for request in asked]
+        return [
+            Restored(each, DetectionPipeline(), 0, replace(BORN, partition=each.partition)) for each in asked
+        ]
 
 
 class NotingWriter:
@@ -216,6 +222,20 @@ def test_a_snapshot_comes_with_time_and_only_if_something_came() -> None:
     assert played.writer.written == []
     played.turn(0)
     assert [about.offset for about in played.writer.written] == [1]
+
+
+def test_no_snapshot_is_taken_before_every_partition_is_restored() -> None:
+    played = Played()
+    played.assign()
+    played.turn(0)
+    played.clock.advance(3600.0)
+    played.restorer.slow = True
+    played.runtime._on_assign(played.consumer, [TopicPartition("points", 1)])  # type: ignore[arg-type]
+    played.turn()
+    assert played.writer.written == []
+    played.restorer.slow = False
+    played.turn()
+    assert [about.partition for about in played.writer.written] == [0]
 
 
 def test_a_partition_whose_batch_was_undone_goes_back_to_where_the_group_stands() -> None:
