@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from service.decision import DecisionBatch, Incident, Severity
 from service.features.engine import Feature, FeatureBatch
+from service.history.blocks import Firsts
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
 from service.kernels import borrowed, kernel
@@ -24,6 +25,7 @@ from service.kernels import borrowed, kernel
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 
 _REVERSIBLE_POINTS = 5000.0  # so long a new level may be refused, and so long it then stays refused
 
@@ -78,6 +80,105 @@ def _find_away(
                 away[point] = True
 
 
+@kernel
+def _spread(row: Floats) -> float:
+    """How far a value usually is from its level: in the window, or as the smoothed value wanders."""
+    scale = _MAD_TO_SIGMA * row[Feature.MAD] if row[Feature.MAD] > 0.0 else row[Feature.STD]
+    gap, times = row[Feature.EWMA] - row[Feature.MEAN], row[Feature.EWMA_Z]
+    wander = abs(gap / times) if times != 0.0 else 0.0
+    least = 1e-9 + 1e-6 * abs(row[Feature.MEDIAN])
+    return float(max(scale, _FAR_FOR_SMOOTHED / _FAR * wander, least))
+
+
+@kernel
+def _now(level: Floats, row: Floats, is_rate: bool) -> float:
+    """Where a value has settled: far from where it was on the average of the last ones, and now."""
+    before, far = level[_BEFORE], _FAR * abs(level[_SPREAD])
+    smoothed, newest = row[Feature.EWMA] - before, row[Feature.VALUE] - before
+    if math.isnan(smoothed) or smoothed * newest <= 0.0 or is_rate != (level[_SPREAD] < 0.0):
+        return float(before)
+    return float(row[Feature.EWMA] if min(abs(smoothed), abs(newest)) > far > 0.0 else before)
+
+
+@kernel
+def _note(first: int, last: int, series: Ints, rows: Floats, is_rate: Bools, levels: Floats) -> None:
+    """What is normal of a source's values (rows `first` to `last`) before a point that shows some of them."""
+    levels[first:last, : _SPREAD + 1] = 0.0
+    for v in range(len(series)):
+        if not math.isnan(rows[v, Feature.MEDIAN]):
+            spread = _spread(rows[v])
+            levels[series[v], _BEFORE] = rows[v, Feature.MEDIAN]
+            levels[series[v], _SPREAD] = -spread if is_rate[v] else spread
+
+
+@kernel
+def _settle(
+    first: int, last: int, series: Ints, path: Floats, seen: float, own: Floats, levels: Floats
+) -> tuple[bool, bool]:
+    """Whether values of a point went from one level to another (`path`), and whether that may be refused.
+
+    They did not where all are back from elsewhere. What is refused stays as it is, so that it does not
+    depend on what happens meanwhile.
+    """
+    refused = _is_lately(seen, own[_REFUSED])
+    moved, back = False, refused or (own[_OPENED] > 0.0 and _is_lately(seen, own[_SETTLED]))
+    for v in range(len(series)):
+        before, now, level = path[v, 0], path[v, 1], levels[series[v]]
+        if now != before:
+            moved = True
+            back &= abs(now - level[_OLD]) < abs(now - level[_NEW])
+    if moved and back:
+        own[_OPENED] = 0.0
+    if not moved or back:
+        return False, False
+    if not refused:
+        levels[first:last, _OLD:] = 0.0
+        for v in range(len(series)):
+            levels[series[v], _OLD], levels[series[v], _NEW] = path[v, 0], path[v, 1]
+    return True, not refused
+
+
+@kernel
+def _follow(
+    source: Ints,
+    first: Firsts,
+    width: npt.NDArray[np.int32],
+    row_start: Ints,
+    series: Ints,
+    rows: Floats,
+    is_rate: Bools,
+    seen: Floats,
+    incident: Bytes,
+    incident_offset: Ints,
+    severity: Bytes,
+    settled: Floats,
+    levels: Floats,
+    moved: Bools,
+    path: Floats,
+) -> None:
+    """Note what opens; of what is resolved, whether it `moved` (n,), and its values' `path` (m, 2)."""
+    settled, levels = borrowed(settled), borrowed(levels)
+    for point in range(len(incident)):
+        moved[point] = False
+        if incident[point] != Incident.OPENED and incident[point] != Incident.RESOLVED:
+            continue
+        start, stop = row_start[point], row_start[point + 1]
+        block, own = first[point, 0], settled[source[point]]
+        its, of, rate = series[start:stop], rows[start:stop], is_rate[start:stop]
+        if incident[point] == Incident.OPENED:
+            _note(block, block + width[point], its, of, rate, levels)
+            continue
+        for v in range(len(its)):
+            level = levels[its[v]]
+            path[start + v, 0], path[start + v, 1] = level[_BEFORE], _now(level, of[v], rate[v])
+        moved[point], may_be_refused = _settle(
+            block, block + width[point], its, path[start:stop], seen[point], own, levels
+        )
+        if may_be_refused:
+            own[_OPENED], own[_WORST] = incident_offset[point] + 1, severity[point]
+            own[_SETTLED], own[_REFUSED] = seen[point], 0.0
+
+
 class Settling:
     """The levels before incidents, where sources settled after them, and what of that was refused."""
 
@@ -98,62 +199,30 @@ class Settling:
         values = np.ascontiguousarray(features.rows[:, Feature.VALUE])
         settled, levels = self.sources["settled"], self.values["levels"]
         _find_away(placed.source, seen, placed.row_start, placed.series, values, settled, levels, away)
-        return away, {j: _moves(levels[_series(placed, j)]) for j in np.flatnonzero(away).tolist()}
+        return away, {j: _moves(levels[_series(placed, j), _OLD:]) for j in np.flatnonzero(away).tolist()}
 
     def advance(self, placed: Placement, features: FeatureBatch, decided: DecisionBatch) -> Moves:
         """Note what opens; of what is resolved, which values have settled elsewhere."""
-        moves = {}
-        changes = (decided.incident == Incident.OPENED) | (decided.incident == Incident.RESOLVED)
-        for j in np.flatnonzero(changes).tolist():
-            if decided.incident[j] == Incident.OPENED:
-                self._note(placed, features, j)
-            elif moved := self._settle(placed, features, decided, j):
-                moves[j] = moved
-        return moves
-
-    def _note(self, placed: Placement, features: FeatureBatch, j: int) -> None:
-        """What is normal of the values of a point before it."""
-        levels, first = self.values["levels"], int(placed.first[j, 0])
-        levels[first : first + placed.rows[j], : _SPREAD + 1] = 0.0
-        own = slice(features.row_start[j], features.row_start[j + 1])
-        rows, is_rate = features.rows[own].tolist(), features.is_rate[own].tolist()
-        for slot, row, rate in zip(placed.series[own].tolist(), rows, is_rate, strict=True):
-            if not math.isnan(row[Feature.MEDIAN]):
-                spread = _spread(row)
-                levels[slot, : _SPREAD + 1] = row[Feature.MEDIAN], -spread if rate else spread
-
-    def _settle(
-        self, placed: Placement, features: FeatureBatch, decided: DecisionBatch, j: int
-    ) -> list[Move]:
-        """Which values of a point are far from where they were; nothing where they are back from elsewhere.
-
-        What is refused stays as it is, so that it does not depend on what happens meanwhile.
-        """
-        source, levels = self.sources["settled"][placed.source[j]], self.values["levels"]
-        own = slice(features.row_start[j], features.row_start[j + 1])
-        present = levels[placed.series[own]]
-        rows, is_rate = features.rows[own].tolist(), features.is_rate[own].tolist()
-        now = [
-            _now(level, row, rate) for level, row, rate in zip(present.tolist(), rows, is_rate, strict=True)
-        ]
-        moves = [
-            Move(v, before, after)
-            for v, (before, after) in enumerate(zip(present[:, _BEFORE].tolist(), now, strict=True))
-            if before != after
-        ]
-        seen = float(decided.pace.seen[j])
-        refused = _is_lately(seen, source[_REFUSED])
-        lately = refused or (source[_OPENED] > 0.0 and _is_lately(seen, source[_SETTLED]))
-        if lately and all(abs(to - present[v, _OLD]) < abs(to - present[v, _NEW]) for v, _, to in moves):
-            source[_OPENED] = 0.0 if moves else source[_OPENED]
-            return []
-        if refused or not moves:
-            return moves
-        first = int(placed.first[j, 0])
-        levels[first : first + placed.rows[j], _OLD:] = 0.0
-        levels[placed.series[own], _OLD], levels[placed.series[own], _NEW] = present[:, _BEFORE], now
-        source[:] = decided.incident_offset[j] + 1, decided.severity[j], seen, 0.0
-        return moves
+        moved, path = np.empty(len(placed.source), np.bool_), np.empty((len(placed.series), 2))
+        _follow(
+            placed.source,
+            placed.first,
+            placed.width,
+            placed.row_start,
+            placed.series,
+            features.rows,
+            features.is_rate,
+            decided.pace.seen,
+            decided.incident,
+            decided.incident_offset,
+            decided.severity,
+            self.sources["settled"],
+            self.values["levels"],
+            moved,
+            path,
+        )
+        start = placed.row_start
+        return {j: _moves(path[start[j] : start[j + 1]]) for j in np.flatnonzero(moved).tolist()}
 
     # What people say.
 
@@ -180,22 +249,6 @@ def _series(placed: Placement, j: int) -> Ints:
     return placed.series[placed.row_start[j] : placed.row_start[j + 1]]
 
 
-def _moves(levels: Floats) -> list[Move]:
-    return [Move(v, *level) for v, level in enumerate(levels[:, _OLD:].tolist()) if level[0] != level[1]]
-
-
-def _now(level: Sequence[float], row: Sequence[float], is_rate: bool) -> float:
-    """Where a value has settled: far from where it was on the average of the last ones, and now."""
-    before, far = level[_BEFORE], _FAR * abs(level[_SPREAD])
-    smoothed, newest = row[Feature.EWMA] - before, row[Feature.VALUE] - before
-    is_far = min(abs(smoothed), abs(newest)) > far > 0.0 and smoothed * newest > 0.0
-    same_unit = is_rate == (level[_SPREAD] < 0.0)
-    return row[Feature.EWMA] if is_far and same_unit else before
-
-
-def _spread(row: Sequence[float]) -> float:
-    """How far a value usually is from its level: in the window, or as the smoothed value wanders."""
-    scale = _MAD_TO_SIGMA * row[Feature.MAD] if row[Feature.MAD] > 0.0 else row[Feature.STD]
-    gap, times = row[Feature.EWMA] - row[Feature.MEAN], row[Feature.EWMA_Z]
-    wander = abs(gap / times) if times != 0.0 else 0.0
-    return max(scale, _FAR_FOR_SMOOTHED / _FAR * wander, 1e-9 + 1e-6 * abs(row[Feature.MEDIAN]))
+def _moves(paths: Floats) -> list[Move]:
+    """Of the levels (k, 2) of values, before and after, those that differ."""
+    return [Move(v, before, now) for v, (before, now) in enumerate(paths.tolist()) if before != now]
