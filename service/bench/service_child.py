@@ -68,6 +68,7 @@ class _Watch:
             **Throughput.between(start, end).figures(),
             stages=after.stages_since(before),
             scored_share=after.scored_share_since(before),
+            snapshots=after.snapshots - before.snapshots,
             peak_rss_bytes=max(peak, own_peak_bytes()),
             **state,
         )

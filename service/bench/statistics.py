@@ -50,15 +50,16 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class ServiceCounts:
-    """What the service's own metrics say at one moment: points, scored ones, seconds of each stage."""
+    """What the service's own metrics say at one moment: points, scored ones, seconds of stages, snapshots."""
 
     points: float
     scored: float
     stage_s: Mapping[str, float]
+    snapshots: float
 
     @classmethod
     def of(cls, metrics: Iterable[Metric]) -> ServiceCounts:
-        points = scored = 0.0
+        points = scored = snapshots = 0.0
         stage_s = {}
         for name, labels, value in metrics:
             if name == "anomalyd_stage_duration_seconds_sum":
@@ -66,7 +67,9 @@ class ServiceCounts:
             elif name == "anomalyd_points_total":
                 points += value
                 scored += value if labels["status"] == "scored" else 0.0
-        return cls(points, scored, stage_s)
+            elif name == "anomalyd_snapshots_total":
+                snapshots += value if labels["outcome"] == "written" else 0.0
+        return cls(points, scored, stage_s, snapshots)
 
     def stages_since(self, earlier: ServiceCounts) -> dict[str, float]:
         """Seconds of each stage per million points, by the wall clock."""
