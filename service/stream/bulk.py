@@ -4,6 +4,9 @@
 `produce_batch` takes no headers. So a kernel calls librdkafka's own `rd_kafka_produceva` on the producer that
 confluent_kafka holds. Where its place is not known for certain, `BulkProducer.of` is None and messages go the
 usual way; readers see the same.
+
+Values are not copied: a copy of each was a fourth of all that producing costs. So they must stay where they
+are until librdkafka has sent them or dropped them.
 """
 
 from __future__ import annotations
@@ -21,9 +24,8 @@ from service.stream.librdkafka import address_of, handle_of, library
 
 # librdkafka's rd_kafka_vu_t: a kind and a union of 64 bytes.
 _WORDS = 9
-_TOPIC, _PARTITION, _VALUE, _KEY, _FLAGS, _HEADER = 1, 3, 4, 5, 7, 9
-_COPY = 2
-_OWN_UNITS = 5  # beside the headers
+_TOPIC, _PARTITION, _VALUE, _KEY, _HEADER = 1, 3, 4, 5, 9
+_OWN_UNITS = 4  # beside the headers
 OFFSET_HEADER = "x-in-offset"
 _MOST_DIGITS = 20
 
@@ -96,10 +98,14 @@ def available() -> bool:
 
 
 class BulkProducer:
-    """The same producer as confluent_kafka's, for many messages at once."""
+    """The same producer as confluent_kafka's, for many messages at once.
+
+    Keeps what it was given until `let_go`; it must outlive the producer otherwise.
+    """
 
     def __init__(self, producer: Producer) -> None:
         self._producer, self._client = producer, handle_of(producer)
+        self._sending: list[Bulk] = []
         self._function = address_of("rd_kafka_produceva")
 
     @classmethod
@@ -113,6 +119,7 @@ class BulkProducer:
         Raises:
             KafkaException: librdkafka takes one not.
         """
+        self._sending.append(bulk)
         units, offset_unit, held = _units(bulk)
         columns = (bulk.body, bulk.stops, bulk.text, bulk.key_start, bulk.key_stop, bulk.offsets)
         done = 0
@@ -121,6 +128,10 @@ class BulkProducer:
             if error:
                 self._judge(error)
         del held
+
+    def let_go(self) -> None:
+        """Nothing that was produced is on its way any more: the transaction is over."""
+        self._sending.clear()
 
     def _judge(self, error: int) -> None:
         ask = library()
@@ -152,7 +163,6 @@ def _units(bulk: Bulk) -> tuple[Words, int, list[Any]]:
     units[0, :2] = _TOPIC, ctypes.addressof(texts[0])
     units[1, :2] = _PARTITION, bulk.partition
     units[2, 0], units[3, 0] = _VALUE, _KEY
-    units[4, :2] = _FLAGS, _COPY
     for place, (name, value) in enumerate((*before, (OFFSET_HEADER, b""), last), _OWN_UNITS):
         units[place, :4] = _HEADER, address(name.encode()), address(value), len(value)
     return units.reshape(-1), offset_unit, texts

@@ -80,7 +80,9 @@ class Transactions:
         called at the start and after anything indefinite: a client that has seen its coordinator die was
         observed to wait for ever, past its own timeout, in the next transaction.
         """
-        self._producer = self._bulk_producer = self._begun = None
+        self._begun = None
+        self._producer = None
+        self._bulk_producer = None  # the old producer ends here, and only then what it was sending
         self._producer = self._make_producer()
         self._connect(self._producer)
         self._bulk_producer = BulkProducer.of(self._producer)
@@ -132,9 +134,17 @@ class Transactions:
             if not error.args[0].txn_requires_abort():
                 raise
             self._insist(producer.abort_transaction)
+            self._over()
             raise TransactionAborted(error.args[0]) from error
+        else:
+            self._over()
         finally:
             self._begun = None
+
+    def _over(self) -> None:
+        """Committed or undone: the client has nothing of the batch any more."""
+        if self._bulk_producer is not None:
+            self._bulk_producer.let_go()
 
     def _client(self) -> Producer:
         assert self._producer is not None, "renewed before the first run"
