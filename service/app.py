@@ -31,7 +31,7 @@ from service.pipeline import DetectionConfig, DetectionPipeline
 from service.settings import Settings
 from service.stream import bulk, bulk_intake, topics
 from service.stream.alert_topics import build_workers
-from service.stream.clients import make_consumer, make_producer, make_snapshot_producer
+from service.stream.clients import make_consumer, make_producer, make_snapshot_producer, producer_properties
 from service.stream.cluster import ClusterState
 from service.stream.hanging import HangWatch
 from service.stream.output import Route
@@ -268,6 +268,7 @@ class Service:
                 lambda: make_producer(settings.kafka, worker, cluster.on_error),
                 self._on_retry(cluster),
                 watch,
+                int(producer_properties(settings.kafka, worker)["batch.size"]),
             ),
             restorer=restorer,
             snapshots=SnapshotTaker(settings.snapshots, writer, self._metrics, self._clock),
