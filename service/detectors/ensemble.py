@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 
 from service.detectors.base import AnomalyDetector, Array, Floats, run
-from service.detectors.calibration import MemberCalibration
+from service.detectors.ranking import MemberRanking
 from service.errors import ConfigurationError
 from service.features.engine import FeatureBatch
 from service.kernels import kernel
@@ -103,7 +103,7 @@ class EnsembleDetector(AnomalyDetector):
             raise ConfigurationError(problems)
         self.strategy = Strategy(strategy)
         self._weights = np.array(self.weights)
-        self._calibration = MemberCalibration([detector.ranked for detector in self.detectors])
+        self._ranking = MemberRanking([detector.ranked for detector in self.detectors])
 
     @property
     def is_trained(self) -> bool:
@@ -123,7 +123,7 @@ class EnsembleDetector(AnomalyDetector):
 
     def members(self, batch: FeatureBatch) -> Floats:
         """Surprises (n, detectors) of the batch, which is then learned; NaN = takes no part."""
-        return self._calibration.advance(np.stack([run(detector, batch) for detector in self.detectors]))
+        return self._ranking.advance(np.stack([run(detector, batch) for detector in self.detectors]))
 
     def combine(self, surprises: Floats) -> Floats:
         """One oddness (n,) from the members' surprises (n, detectors); NaN where none takes part."""
@@ -134,13 +134,13 @@ class EnsembleDetector(AnomalyDetector):
     def score(self, batch: FeatureBatch) -> Floats:
         """What the members, as trained now, make of the batch together, uncalibrated: nothing is learned."""
         oddness = [d.score(batch) if d.is_trained else np.full(len(batch), np.nan) for d in self.detectors]
-        return self.combine(self._calibration.peek(np.stack(oddness)))
+        return self.combine(self._ranking.peek(np.stack(oddness)))
 
     def learn(self, batch: FeatureBatch) -> None:
         self.members(batch)
 
     def state(self) -> dict[str, Array]:
-        state = {f"calibration/{name}": array for name, array in self._calibration.state().items()}
+        state = {f"calibration/{name}": array for name, array in self._ranking.state().items()}
         for detector in self.detectors:
             state |= {f"{detector.name}/{name}": array for name, array in detector.state().items()}
         return state
@@ -149,7 +149,7 @@ class EnsembleDetector(AnomalyDetector):
         def part(prefix: str) -> dict[str, Array]:
             return {n.removeprefix(prefix): array for n, array in state.items() if n.startswith(prefix)}
 
-        self._calibration.restore(part("calibration/"))
+        self._ranking.restore(part("calibration/"))
         for detector in self.detectors:
             detector.restore(part(f"{detector.name}/"))
 
