@@ -10,6 +10,7 @@ import pytest
 
 from service.commands.audit import recomputing
 from service.stream.auditing.audit import Scope, audit
+from service.stream.auditing.findings import Report
 from service.wire.anomaly import Anomaly
 from service.wire.partitioning import partition_of
 from tests.kafka.conftest import RunningBroker
@@ -35,6 +36,13 @@ def a_point(source: int, i: int, off: float) -> tuple[str, bytes]:
         "values": {"pressure": 10.0 + 0.1 * (i * 7919 % 13) + off},
     }
     return f"pump-{source}", json.dumps(body).encode()
+
+
+def audited(setup: Setup) -> Report:
+    """What the audit finds, results computed once more."""
+    settings = setup.settings
+    until_now = Scope(until="now")
+    return audit(settings.kafka, settings.topics, settings.publish, until_now, recomputing(settings))
 
 
 def test_what_is_said_is_applied_at_its_place_answered_and_audited(
@@ -73,13 +81,7 @@ def test_what_is_said_is_applied_at_its_place_answered_and_audited(
     anomaly = Anomaly.parse(closing.value() or b"")
     assert (anomaly.incident, anomaly.incident_id) == ("resolved", ours.incident_id)
     assert anomaly.id.endswith(headers(closing)["x-in-offset"])
-    report = audit(
-        setup.settings.kafka,
-        setup.settings.topics,
-        setup.settings.publish,
-        Scope(until="now"),
-        recomputing(setup.settings),
-    )
+    report = audited(setup)
     assert report.clean, report.as_json()
     assert report.total("results") == len(points) + 5
 
@@ -94,13 +96,7 @@ def test_where_only_anomalies_are_published_feedback_is_answered_all_the_same(
     with running(setup) as service:
         service.wait_until_done(len(points))
         assert feedback(setup, "pump-0", "confirmed").returncode == 0
-    report = audit(
-        setup.settings.kafka,
-        setup.settings.topics,
-        setup.settings.publish,
-        Scope(until="now"),
-        recomputing(setup.settings),
-    )
+    report = audited(setup)
     assert report.clean, report.as_json()
 
 

@@ -18,7 +18,7 @@ class SnapshotsConfig(BaseModel):
     """Records between two, if they come faster than that."""
     longest_replay: Duration = 5.0
     """Time that deciding on the records since the last one may have taken: as long takes deciding again."""
-    writing_share: float = Field(0.05, gt=0.0, le=1.0)
+    writing_share: float = Field(0.03, gt=0.0, le=1.0)
     """Most of the time in which one may be written: where states are large this rules over the others."""
     cache: Path | None = None
     """A folder for copies of the newest ones; a restart on the same machine then reads them from there."""
