@@ -81,15 +81,18 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
 
 
 def snapshot_producer_properties(kafka: KafkaConfig) -> dict[str, Any]:
-    """The properties of the producer of snapshots: large records, now and then."""
-    ours: Properties = {"enable.idempotence": True}
+    """The properties of the producer of snapshots: large records, now and then.
+
+    Not an idempotent one: a chunk that stands there twice does no harm, and while librdkafka's flushes it asks
+    without a pause whether the next request may go, two thirds of what a snapshot cost.
+    """
     defaults: Properties = {
         "compression.type": "lz4",
         "linger.ms": 5,
         "message.timeout.ms": 60_000,
         "queue.buffering.max.kbytes": 65_536,
     }
-    return merged(defaults, kafka.connection(), kafka.producer, ours)
+    return merged(defaults, kafka.connection(), kafka.producer)
 
 
 # librdkafka would write to stderr by itself. What of it people need to hear, `ClusterState` says once; the
