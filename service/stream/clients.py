@@ -83,8 +83,8 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
 def snapshot_producer_properties(kafka: KafkaConfig) -> dict[str, Any]:
     """The properties of the producer of snapshots: large records, now and then.
 
-    Not an idempotent one: a chunk that stands there twice does no harm, and while librdkafka's flushes it asks
-    without a pause whether the next request may go, two thirds of what a snapshot cost.
+    Not an idempotent one: a chunk that stands there twice does no harm, and such a one's flush asks without a
+    pause whether the next request may go (see `Transactions`), two thirds of what a snapshot cost.
     """
     defaults: Properties = {
         "compression.type": "lz4",
