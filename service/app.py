@@ -308,8 +308,10 @@ class Service:
 
     def _import_late(self) -> None:
         """Import what fits need once the start is over: it takes a second, and the start is in a hurry."""
+        detectors = self._settings.detection.ensemble.detectors
         if not self._stop.wait(_IMPORT_AFTER_S):
-            importlib.import_module("sklearn.ensemble")
+            for module in filter(None, (detector.fits_with for detector in detectors)):
+                importlib.import_module(module)
 
     def _saving(self, model: Model | None) -> tuple[SnapshotWriter, Restorer]:
         """What writes snapshots, and what takes them up again."""

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -31,6 +31,7 @@ class AutoencoderConfig(FittedConfig):
     bottleneck: int = Field(3, ge=1, le=VECTOR_WIDTH - 1)
     """Units of the layer that everything has to pass."""
     epochs: int = Field(60, ge=1, le=1000)
+    fits_with: ClassVar[str | None] = "sklearn.neural_network"
 
 
 _WEIGHTS = tuple(f"weight_{i}" for i in range(4))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ class DetectorConfig(BaseModel):
 
     weight: float = Field(1.0, ge=0, le=1000, allow_inf_nan=False)
     """Share in the ensemble, relative to the others'; 0 shows the detector's score without using it."""
+    fits_with: ClassVar[str | None] = None
+    """A module that only fits need and that takes a second to import."""
 
 
 class AnomalyDetector(ABC):

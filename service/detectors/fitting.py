@@ -1,7 +1,7 @@
 """When a model is fitted, on which points, and from when on it scores: all at fixed counts of points.
 
-Knows no model. A fit takes a third of a second, so it may run beside the scoring; because it comes into
-force at a count and not when it is done, results are the same however long it took.
+Knows no model. A fit takes from 20 ms to the better part of a second, so it may run beside the scoring;
+because it comes into force at a count and not when it is done, results are the same however long it took.
 """
 
 from __future__ import annotations

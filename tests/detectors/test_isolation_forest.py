@@ -5,12 +5,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.ensemble import IsolationForest
 
-from service.detectors.isolation_forest import (
-    EULER_GAMMA,
-    IsolationForestConfig,
-    IsolationForestDetector,
-    average_path_length,
-)
+from service.detectors.isolation_forest import IsolationForestConfig, IsolationForestDetector
 from service.features.engine import VECTOR_WIDTH
 from tests.detectors.test_half_space_trees import batch_of
 
@@ -56,13 +51,6 @@ def test_points_that_are_all_the_same_score_a_half() -> None:
     detector = IsolationForestDetector(IsolationForestConfig(trees=5))
     detector.train(np.full((100, VECTOR_WIDTH), 0.5))
     assert detector.score(batch_of(uniform(np.random.default_rng(1), 3))) == pytest.approx(0.5, abs=1e-6)
-
-
-def test_the_average_path_length_is_that_of_the_paper() -> None:
-    assert [average_path_length(n) for n in (0, 1, 2)] == [0.0, 0.0, 1.0]
-    harmonic = sum(1 / i for i in range(1, 256))
-    assert average_path_length(256) == pytest.approx(2 * harmonic - 2 * 255 / 256, abs=0.01)
-    assert pytest.approx(np.euler_gamma) == EULER_GAMMA
 
 
 def test_a_forest_of_other_features_is_refused() -> None:
