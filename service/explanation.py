@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import NamedTuple
 
 from service import oddities
 from service.features.engine import Feature
@@ -32,8 +32,7 @@ _FAR_OUT, _FARTHER_OUT = 1.5, 3.0  # times the reach of what is normal
 _TOLD = ("zscore", "ewma", "difference")  # what a detector that sees all of them is told by
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(NamedTuple):
     """The range in which a value would have been normal."""
 
     value: str
@@ -42,8 +41,7 @@ class Expected:
     upper: float
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
+class Contribution(NamedTuple):
     """A share of one value, as one detector sees it."""
 
     value: str
@@ -84,15 +82,17 @@ def contributions(
     """
     known = [v for v, row in enumerate(rows) if not math.isnan(row[Feature.MEAN])]
     shares: dict[tuple[int, int], float] = {}
+    everything = [sum([_square(rows[v][column]) for column in _ALL]) for v in known]
     for d, (detector, surprise) in enumerate(zip(detectors, surprises, strict=True)):
         part = weights[d] * surprise
         if not part > 0.0:
             continue
         if detector == _LONG_MEMORY:
             squares = [parts[v] for v in known]
+        elif detector in _LOOKS_AT:
+            squares = [_square(rows[v][_LOOKS_AT[detector]]) for v in known]
         else:
-            columns = (_LOOKS_AT[detector],) if detector in _LOOKS_AT else _ALL
-            squares = [sum(_square(rows[v][column]) for column in columns) for v in known]
+            squares = everything
         total = sum(squares)
         for v, square in zip(known, squares, strict=True):
             share = part * (square / total if total > 0.0 else 1.0 / len(known))
@@ -110,8 +110,7 @@ def _square(z: float) -> float:
     return min(z * z, 1e6) if z == z else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(NamedTuple):
     """What the long memory found odd: see `FeatureBatch`; `rows` of the values in their order."""
 
     rows: Sequence[Row]

@@ -372,9 +372,9 @@ class Publication:
             float(decided.score[j]),
             _SEVERITIES[decided.severity[j]],
             zip(names, batch.sent(i), strict=True),
-            [(e.value, e.lower, e.typical, e.upper) for e in expected],
+            expected,
             rarity if incident != "resolved" else None,
-            [(c.value, c.detector, c.share) for c in shares],
+            shares,
             told,
             batch.labels_of(i),
             self._model_version,
@@ -397,7 +397,7 @@ def _marks(scored: ScoredPoints, j: int) -> explanation.Marks | None:
     if not features.marked[j]:
         return None
     rows = features.marks[features.row_start[j] : features.row_start[j + 1]].tolist()
-    oddness, opened = float(features.oddness[j]), scored.decided.incident[j] == Incident.OPENED
+    oddness, opened = float(features.oddness[j]), int(scored.decided.incident[j]) == Incident.OPENED
     is_rare = reference_of(oddness) >= -math.log10(scored.decided.pace.budget[j])
     return explanation.Marks(rows, oddness, bool(opened and not is_rare))
 

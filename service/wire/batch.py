@@ -50,6 +50,8 @@ VALUE = np.dtype(
 )
 LABEL = np.dtype([(field, np.int64) for field in ("name_start", "name_stop", "text_start", "text_stop")])
 
+_JSON = json.JSONEncoder(ensure_ascii=False)
+
 
 class PointBatch(NamedTuple):
     """`n` data points in arrival order, with `m` values and `l` labels between them.
@@ -130,22 +132,22 @@ class PointBatch(NamedTuple):
         return self.text_at(self.points[i]["source_start"], self.points[i]["source_stop"])
 
     def names(self, i: int) -> tuple[str, ...]:
-        rows = self.values[self.points[i]["first_value"] : self.points[i]["stop_value"]]
-        return tuple(self.text_at(row["name_start"], row["name_stop"]) for row in rows)
+        return tuple([self.text_at(start, stop) for _, _, _, start, stop, _ in self._values_of(i)])
 
     def sent(self, i: int) -> tuple[str, ...]:
         """The numbers of point i as their producer wrote them, nothing for a missing one."""
-        rows = self.values[self.points[i]["first_value"] : self.points[i]["stop_value"]]
-        return tuple(self.text_at(row["sent_start"], row["sent_stop"]) for row in rows)
+        return tuple([self.text_at(start, stop) for _, start, stop, _, _, _ in self._values_of(i)])
 
     def labels_of(self, i: int) -> dict[str, str]:
-        rows = self.labels[self.points[i]["first_label"] : self.points[i]["stop_label"]]
-        return {
-            self.text_at(row["name_start"], row["name_stop"]): self.text_at(
-                row["text_start"], row["text_stop"]
-            )
-            for row in rows
-        }
+        point = self.points[i]
+        rows = self.labels[point["first_label"] : point["stop_label"]].tolist()
+        return {self.text_at(*row[:2]): self.text_at(*row[2:]) for row in rows}
+
+    def _values_of(self, i: int) -> list[tuple[Any, ...]]:
+        """The rows of point i; taken apart field by field they took three times as long."""
+        point = self.points[i]
+        rows: list[tuple[Any, ...]] = self.values[point["first_value"] : point["stop_value"]].tolist()
+        return rows
 
     def part(self, start: int, stop: int) -> PointBatch:
         """Points `start` to `stop` as views, over the text and the rows of all."""
@@ -154,7 +156,7 @@ class PointBatch(NamedTuple):
 
 def escaped(text: str) -> str:
     """The inside of the text's shortest JSON literal."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]
+    return _JSON.encode(text)[1:-1]
 
 
 def unescaped(body: bytes) -> str:

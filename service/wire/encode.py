@@ -7,21 +7,23 @@ computed has six significant digits. The same values give the same bytes, and no
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from service.wire.numerals import computed_text
+from service.wire.numerals import computed_texts
 from service.wire.timestamps import format_rfc3339
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @lru_cache(maxsize=65_536)
 def _text(text: str) -> str:
     """A JSON string literal; names and ids come again and again."""
-    return json.dumps(text, ensure_ascii=False)
+    return _JSON.encode(text)
 
 
 def _texts(members: Mapping[str, str]) -> str:
@@ -39,7 +41,7 @@ def instruction_result(
     """The result of a tombstone or a control record: `forgotten`, `applied`, `rejected`."""
     because = {name: text for name, text in (("reason", reason), ("detail", detail)) if text}
     head = {"sourceId": source_id, "timestamp": format_rfc3339(time_ms), "status": status}
-    return json.dumps({**head, **because, **members}, ensure_ascii=False, separators=(",", ":")).encode()
+    return _JSON.encode({**head, **because, **members}).encode()
 
 
 def anomaly_record(
@@ -52,9 +54,9 @@ def anomaly_record(
     score: float,
     severity: str,
     values: Iterable[tuple[str, str]],
-    expected: Iterable[tuple[str, float, float, float]],
+    expected: Sequence[tuple[str, float, float, float]],
     once_per: tuple[float, float | None, int] | None,
-    contributions: Iterable[tuple[str, str, float]],
+    contributions: Sequence[tuple[str, str, float]],
     explanation: str,
     labels: Mapping[str, str] | None,
     model_version: str,
@@ -70,39 +72,42 @@ def anomaly_record(
     shares adding up to 1; `confidence` of a judgement on few points; `new_normal` after how many points, and
     (value, level before, level now).
     """
+    after, moves = new_normal or (0, ())
+    numbers = [score]
+    numbers += [] if confidence is None else [confidence]
+    numbers += [level for _, *levels in moves for level in levels]
+    numbers += [limit for _, *limits in expected for limit in limits]
+    if once_per is not None:
+        points, seconds, seen = once_per
+        numbers += [points, math.nan if seconds is None else seconds]
+    numbers += [share for _, _, share in contributions]
+    number = iter(computed_texts(numbers)).__next__  # taken in the order in which they stand
+
     incident_text = "null" if incident_id is None else _text(incident_id)
     change = f'"incident":"{incident}"' if incident else '"incident":null'
     what = f',"kind":"{kind}"' if kind else ""
-    shown = ",".join(f"{_text(name)}:{sent or 'null'}" for name, sent in values)
-    ranges = ",".join(
-        f'{_text(name)}:{{"lower":{computed_text(lower)},"typical":{computed_text(typical)}'
-        f',"upper":{computed_text(upper)}}}'
-        for name, lower, typical, upper in expected
-    )
-    rarity = "null"
-    if once_per is not None:
-        points, seconds, seen = once_per
-        span = "null" if seconds is None else computed_text(seconds)
-        rarity = f'{{"points":{computed_text(points)},"seconds":{span},"seen":{seen}}}'
-    shares = ",".join(
-        f'{{"value":{_text(value)},"detector":"{detector}","share":{computed_text(share)}}}'
-        for value, detector, share in contributions
-    )
-    sure = f',"confidence":{computed_text(confidence)}' if confidence is not None else ""
-    accepted = _new_normal(*new_normal) if new_normal is not None else ""
+    score_text = number()
+    sure = "" if confidence is None else f',"confidence":{number()}'
+    accepted = ""
+    if new_normal is not None:
+        levels = [f'{_text(name)}:{{"before":{number()},"now":{number()}}}' for name, _, _ in moves]
+        accepted = f',"newNormal":{{"afterPoints":{after},"levels":{{{",".join(levels)}}}}}'
+    shown = ",".join([f"{_text(name)}:{sent or 'null'}" for name, sent in values])
+    limits = [
+        f'{_text(name)}:{{"lower":{number()},"typical":{number()},"upper":{number()}}}'
+        for name, _, _, _ in expected
+    ]
+    rarity = "null" if once_per is None else f'{{"points":{number()},"seconds":{number()},"seen":{seen}}}'
+    parts = [
+        f'{{"value":{_text(value)},"detector":"{detector}","share":{number()}}}'
+        for value, detector, _ in contributions
+    ]
     return (
         f'{{"id":{_text(anomaly_id)},"incidentId":{incident_text},{change}{what},"sourceId":{_text(source_id)}'
         f',"timestamp":"{format_rfc3339(time_ms)}","detectedAt":"{format_rfc3339(detected_at_ms)}"'
-        f',"score":{computed_text(score)},"severity":"{severity}"{sure}{accepted},"values":{{{shown}}},"expected":{{{ranges}}}'
-        f',"oncePer":{rarity},"contributions":[{shares}]'
-        f',"explanation":{json.dumps(explanation, ensure_ascii=False)}'
+        f',"score":{score_text},"severity":"{severity}"{sure}{accepted}'
+        f',"values":{{{shown}}},"expected":{{{",".join(limits)}}}'
+        f',"oncePer":{rarity},"contributions":[{",".join(parts)}]'
+        f',"explanation":{_JSON.encode(explanation)}'
         f',"labels":{{{_texts(labels or {})}}},"modelVersion":"{model_version}"}}'
     ).encode()
-
-
-def _new_normal(after: int, moves: Sequence[tuple[str, float, float]]) -> str:
-    levels = ",".join(
-        f'{_text(name)}:{{"before":{computed_text(before)},"now":{computed_text(now)}}}'
-        for name, before, now in moves
-    )
-    return f',"newNormal":{{"afterPoints":{after},"levels":{{{levels}}}}}'

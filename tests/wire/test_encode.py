@@ -89,3 +89,37 @@ def test_an_anomaly_record_is_what_its_readers_parse(
     assert anomaly.explanation == explanation
     assert anomaly.labels == (labels or {})
     assert anomaly.model_version == "0123456789ab"
+
+
+def test_every_member_of_an_anomaly_record_has_its_own_number_and_its_place() -> None:
+    body = anomaly_record(
+        "points-3-17",
+        "points-3-15",
+        "resolved",
+        'pump "7"',
+        1_767_225_600_500,
+        1_767_225_601_000,
+        0.912345678,
+        "high",
+        [("flow", "1.50"), ("heat", "")],
+        [("flow", 1.0, 2.0, 3.0), ("heat", 4.0, math.nan, 6.0)],
+        (1234.5, None, 17),
+        [("flow", "zscore", 0.75), ("heat", "deviation", 0.25)],
+        "Quiet at 7 µm",
+        {"site": "Köln"},
+        "0123456789ab",
+        confidence=0.5,
+        new_normal=(48, [("flow", 1.25, 2.5), ("heat", 8.0, 9.0)]),
+    )
+    assert body.decode() == (
+        '{"id":"points-3-17","incidentId":"points-3-15","incident":"resolved","sourceId":"pump \\"7\\"",'
+        '"timestamp":"2026-01-01T00:00:00.500Z","detectedAt":"2026-01-01T00:00:01Z",'
+        '"score":0.912346,"severity":"high","confidence":0.5,'
+        '"newNormal":{"afterPoints":48,"levels":{"flow":{"before":1.25,"now":2.5},"heat":{"before":8,"now":9}}},'
+        '"values":{"flow":1.50,"heat":null},'
+        '"expected":{"flow":{"lower":1,"typical":2,"upper":3},"heat":{"lower":4,"typical":null,"upper":6}},'
+        '"oncePer":{"points":1234.5,"seconds":null,"seen":17},'
+        '"contributions":[{"value":"flow","detector":"zscore","share":0.75},'
+        '{"value":"heat","detector":"deviation","share":0.25}],'
+        '"explanation":"Quiet at 7 µm","labels":{"site":"Köln"},"modelVersion":"0123456789ab"}'
+    )

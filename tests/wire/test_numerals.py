@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.wire.numerals import ODD, computed_text, read_number
+from service.wire.numerals import ODD, computed_texts, read_number
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 any_bits = (
@@ -76,7 +76,7 @@ def test_reading_ends_behind_the_number(text: str, end: int) -> None:
 @example(0.0001)
 @example(0.00001)
 def test_computed_numbers_have_six_digits_in_the_form_of_g(x: float) -> None:
-    text = computed_text(x)
+    (text,) = computed_texts([x])
     assert math.isclose(float(text), x, rel_tol=5.000_001e-6, abs_tol=0.0)
     # Exactly what C writes, but for the last digit of what lies within rounding of a half.
     assert text == f"{x:.6g}" or math.isclose(float(text), float(f"{x:.6g}"), rel_tol=1.1e-5)
@@ -85,4 +85,4 @@ def test_computed_numbers_have_six_digits_in_the_form_of_g(x: float) -> None:
 
 @pytest.mark.parametrize("x", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_null(x: float) -> None:
-    assert computed_text(x) == "null"
+    assert computed_texts([1.5, x, 2]) == ["1.5", "null", "2"]
