@@ -12,6 +12,7 @@ are until librdkafka has sent them or dropped them.
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -24,8 +25,9 @@ from service.stream.librdkafka import address_of, handle_of, library
 
 # librdkafka's rd_kafka_vu_t: a kind and a union of 64 bytes.
 _WORDS = 9
-_TOPIC, _PARTITION, _VALUE, _KEY, _HEADER = 1, 3, 4, 5, 9
-_OWN_UNITS = 4  # beside the headers
+_TOPIC, _PARTITION, _VALUE, _KEY, _TIMESTAMP, _HEADER = 2, 3, 4, 5, 8, 9
+_OWN_UNITS = 5  # beside the headers
+_TIMESTAMP_AT = 4 * _WORDS + 1
 OFFSET_HEADER = "x-in-offset"
 _MOST_DIGITS = 20
 
@@ -124,10 +126,20 @@ class BulkProducer:
             KafkaException: librdkafka takes one not.
         """
         self._sending.append(bulk)
-        units, offset_unit, held = _units(bulk)
+        topic = library().rd_kafka_topic_new(self._client, bulk.topic.encode(), None)
+        if not topic:
+            raise KafkaException(KafkaError(library().rd_kafka_last_error()))
+        try:
+            self._produce(bulk, topic)
+        finally:
+            library().rd_kafka_topic_destroy(topic)
+
+    def _produce(self, bulk: Bulk, topic: int) -> None:
+        units, offset_unit, held = _units(bulk, topic)
         columns = (bulk.body, bulk.stops, bulk.text, bulk.key_start, bulk.key_stop, bulk.offsets)
         done = 0
         while done < len(bulk.stops):
+            units[_TIMESTAMP_AT] = time.time_ns() // 1_000_000
             done, error = _produce(self._function, self._client, units, offset_unit, done, *columns)
             if error:
                 self._judge(error)
@@ -153,20 +165,20 @@ class BulkProducer:
         self._producer.poll(0.1)
 
 
-def _units(bulk: Bulk) -> tuple[Words, int, list[Any]]:
+def _units(bulk: Bulk, topic: int) -> tuple[Words, int, list[Any]]:
     """What all messages have, and where their own offset goes; the last keeps alive what is pointed at."""
     *before, last = bulk.headers
     offset_unit = _OWN_UNITS + len(before)
     units = np.zeros((offset_unit + 2, _WORDS), np.int64)
-    texts = [ctypes.create_string_buffer(bulk.topic.encode())]
+    texts: list[Any] = []
 
     def address(body: bytes) -> int:
         texts.append(ctypes.create_string_buffer(body, len(body) + 1))
         return ctypes.addressof(texts[-1])
 
-    units[0, :2] = _TOPIC, ctypes.addressof(texts[0])
+    units[0, :2] = _TOPIC, topic
     units[1, :2] = _PARTITION, bulk.partition
-    units[2, 0], units[3, 0] = _VALUE, _KEY
+    units[2, 0], units[3, 0], units[4, 0] = _VALUE, _KEY, _TIMESTAMP
     for place, (name, value) in enumerate((*before, (OFFSET_HEADER, b""), last), _OWN_UNITS):
         units[place, :4] = _HEADER, address(name.encode()), address(value), len(value)
     return units.reshape(-1), offset_unit, texts

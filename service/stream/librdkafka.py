@@ -22,6 +22,9 @@ _POINTER, _INT, _TEXT = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
 
 _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "rd_kafka_opaque": ([_POINTER], _POINTER),
+    "rd_kafka_last_error": ([], _INT),
+    "rd_kafka_topic_new": ([_POINTER, _TEXT, _POINTER], _POINTER),
+    "rd_kafka_topic_destroy": ([_POINTER], None),
     "rd_kafka_error_code": ([_POINTER], _INT),
     "rd_kafka_error_string": ([_POINTER], _TEXT),
     "rd_kafka_error_is_fatal": ([_POINTER], _INT),
