@@ -34,6 +34,7 @@ from service.stream.alert_topics import build_workers
 from service.stream.clients import make_consumer, make_producer, make_snapshot_producer, producer_properties
 from service.stream.cluster import ClusterState
 from service.stream.hanging import HangWatch
+from service.stream.lingering import FullRequest
 from service.stream.output import Route
 from service.stream.reading import reader_of
 from service.stream.restoring import Restorer
@@ -268,7 +269,7 @@ class Service:
                 lambda: make_producer(settings.kafka, worker, cluster.on_error),
                 self._on_retry(cluster),
                 watch,
-                int(producer_properties(settings.kafka, worker)["batch.size"]),
+                FullRequest.of(producer_properties(settings.kafka, worker)),
             ),
             restorer=restorer,
             snapshots=SnapshotTaker(settings.snapshots, writer, self._metrics, self._clock),

@@ -52,10 +52,6 @@ class Bulk(NamedTuple):
     key_stop: Words
     offsets: Words
 
-    def within_last(self, size: int) -> int:
-        """How many messages lie in the last so many bytes."""
-        return len(self.stops) - int(np.searchsorted(self.stops, self.stops[-1] - size))
-
 
 @kernel
 def _produce(

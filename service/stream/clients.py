@@ -64,7 +64,8 @@ def producer_properties(kafka: KafkaConfig, worker_id: str) -> dict[str, Any]:
         # cannot be sent, as five requests are under way, makes librdkafka look for room without a pause:
         # with 5 ms that was a tenth of all CPU.
         "linger.ms": 1_000,
-        "batch.num.messages": 10_000,
+        # So few that what is held back of a partition at the end is not, on its way, more than one request.
+        "batch.num.messages": 2_000,
         "batch.size": 1_000_000,
         "queue.buffering.max.messages": 1_000_000,
         "queue.buffering.max.kbytes": 1_048_576,

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from service.stream.bulk import Bulk, BulkProducer
 from service.stream.crash_points import here
 from service.stream.hanging import HangWatch
+from service.stream.lingering import FullRequest
 
 Headers = list[tuple[str, bytes]]
 
@@ -33,7 +34,7 @@ _MOVED_ON = frozenset(
 )
 
 _LOOK_S = 0.002
-_DRAINING = 500  # looks; then all that lingered was sent, or the cluster is away and the commit will tell
+_MOST_IDLE = 100  # looks at which nothing has moved: the cluster is away, and the commit will tell
 
 
 OutputMessage: TypeAlias = tuple[str, int, bytes | None, bytes | None, Headers]
@@ -63,8 +64,8 @@ class TransactionAborted(Exception):  # noqa: N818 - the established name of the
 class Transactions:
     """Runs batches through one transactional producer.
 
-    `on_retry(text)` hears of every retriable failure; it may raise to give up (the service stops). A request
-    of the producer's has `request_bytes` of one partition at most.
+    `on_retry(text)` hears of every retriable failure; it may raise to give up (the service stops). `full` is
+    what the producer sends by itself.
     """
 
     def __init__(
@@ -72,9 +73,9 @@ class Transactions:
         make_producer: Callable[[], Producer],
         on_retry: Callable[[str], None],
         watch: HangWatch,
-        request_bytes: int,
+        full: FullRequest,
     ) -> None:
-        self._make_producer, self._request_bytes = make_producer, request_bytes
+        self._make_producer, self._full = make_producer, full
         self._watch = watch
         self._on_retry = on_retry
         self._producer: Producer | None = None
@@ -187,16 +188,17 @@ class Transactions:
         poll(0)
 
     def _drain(self, producer: Producer, messages: int, bulks: Sequence[Bulk]) -> None:
-        """Wait until only the last request of each partition is left.
+        """Wait until no request is under way and only what waits for a flush is left.
 
         librdkafka (2.16) has one request of a partition under way, for it counts messages where it means
         requests. While another one waits when it is to flush, it looks without a pause whether it may go:
         that was a tenth of all CPU, and the commit is no sooner.
         """
-        most = messages + sum(bulk.within_last(self._request_bytes) for bulk in bulks)
-        for _ in range(_DRAINING):
-            if len(producer) <= most:
-                break
+        most = messages + self._full.held_back(bulks)
+        before, idle = 0, 0
+        while (left := len(producer)) > most and idle < _MOST_IDLE:
+            idle = idle + 1 if left == before else 0
+            before = left
             producer.poll(_LOOK_S)
 
     def _send_offsets(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from confluent_kafka import Producer
-from hypothesis import given
-from hypothesis import strategies as st
 
 from service.pipeline import DetectionPipeline
 from service.stream import bulk
@@ -83,11 +81,3 @@ def test_a_choice_of_results_goes_one_by_one(publish: Publish) -> None:
 def test_the_installed_client_is_one_whose_inside_is_known() -> None:
     assert bulk.available()
     assert BulkProducer.of(Producer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})) is not None
-
-
-@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=30), size=st.integers(0, 2_000))
-def test_as_many_messages_are_within_the_last_bytes_as_fit_there(sizes: list[int], size: int) -> None:
-    none, no_bytes = np.zeros(0, np.int64), np.zeros(0, np.uint8)
-    one = Bulk("results", 0, (), no_bytes, np.cumsum(sizes), no_bytes, none, none, none)
-    fitting = [n for n in range(len(sizes) + 1) if sum(sizes[len(sizes) - n :]) <= size]
-    assert fitting[-1] <= one.within_last(size) <= fitting[-1] + 1
