@@ -3,7 +3,7 @@
 Whether a coordinate is above a cut depends only on how many cuts it is above. A point's six ranks, 10 bits
 each, fit into one 64-bit word, and a node is a mask for its dimension and the cut's number in the same bits:
 left where `word & mask < number`. Trees with too many different cuts together are split into groups, a word
-for each.
+for each. The cuts of a dimension are a tree, too, which ends at the rank.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import borrowed, kernel
+from service.kernels import kernel
 
 Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
@@ -24,7 +25,7 @@ _BITS = 10
 MOST_CUTS = 2**_BITS - 1
 """Different cuts of one dimension that a group, and so a tree, may have."""
 
-_BLOCK = 64  # points that walk one tree after another, while the tree stays in the first cache
+_BLOCK = 256  # points that walk one tree after another, while the tree stays in the first cache
 _LANES = 8  # of them in lock-step: while one waits for its node the others' steps go on
 
 _NO_COUNTS = np.empty((0, 0), np.int64)
@@ -37,7 +38,7 @@ class RankedTrees:
     Coordinates are taken as 32-bit numbers, as scikit-learn does.
     """
 
-    cuts: Floats  # (groups, dimensions, MOST_CUTS), ascending, then infinite
+    cuts: Floats32  # (groups, dimensions, MOST_CUTS + 1), such a heap: left of a cut are the smaller ones
     group_start: Ints  # (groups + 1,), the first tree of each
     mask: Words  # (trees, leaves), of the node's dimension; 0 where there is no node
     number: Words  # (trees, leaves), how many of the group's cuts are at or below the node's, at least 1
@@ -49,19 +50,17 @@ class RankedTrees:
         Right is where the coordinate is above the cut; at an infinite cut all goes left.
         """
         shape = len(cut), cut.shape[1] + 1
-        groups = _groups(dimension, cut, dimensions)
-        cuts = np.full((len(groups), dimensions, MOST_CUTS), np.inf)
+        all_cuts = [_Cuts.of(cut, (dimension == d) & np.isfinite(cut)) for d in range(dimensions)]
+        starts = _group_starts(all_cuts, len(cut))
+        heaps = np.empty((len(starts) - 1, dimensions, MOST_CUTS + 1), np.float32)
         mask, number = np.zeros(shape, np.uint64), np.ones(shape, np.uint64)
-        for g, trees in enumerate(groups):
-            for d in range(dimensions):
-                at = (dimension[trees] == d) & np.isfinite(cut[trees])
-                own = np.unique(cut[trees][at])
-                cuts[g, d, : len(own)] = own
-                mask[trees, 1:][at] = np.uint64(MOST_CUTS << (_BITS * d))
-                numbers = np.searchsorted(own, cut[trees][at], side="right").astype(np.uint64)
-                number[trees, 1:][at] = numbers << np.uint64(_BITS * d)
-        starts = np.array([0, *(trees.stop for trees in groups)], np.int64)
-        return cls(cuts, starts, mask, number)
+        for d, cuts in enumerate(all_cuts):
+            mask[cuts.tree, cuts.node] = np.uint64(MOST_CUTS << (_BITS * d))
+            for g in range(len(heaps)):
+                inside = slice(*np.searchsorted(cuts.tree, starts[g : g + 2]))
+                heaps[g, d], numbers = cuts.ranked(inside)
+                number[cuts.tree[inside], cuts.node[inside]] = numbers << np.uint64(_BITS * d)
+        return cls(heaps, starts, mask, number)
 
     def add_up(self, vectors: Floats, says: Floats, counts: Ints | None = None) -> Floats:
         """Sums (n,), in the trees' order, of what their leaves say, (trees, leaves); NaN for vectors of NaN.
@@ -74,41 +73,111 @@ class RankedTrees:
         return out
 
 
-def _groups(dimension: npt.NDArray[np.int8], cut: Floats, dimensions: int) -> list[slice]:
-    """Stretches of trees, as long as may be, with at most MOST_CUTS different cuts in each dimension.
+@dataclass(frozen=True, slots=True)
+class _Cuts:
+    """Every cut of one dimension, in the trees' order."""
+
+    tree: Ints  # (n,), ascending
+    node: Ints  # (n,)
+    which: Ints  # (n,), its place among the different ones
+    different: Floats32  # ascending
+
+    @classmethod
+    def of(cls, cut: Floats, there: npt.NDArray[np.bool_]) -> _Cuts:
+        """A 32-bit coordinate is above a cut where it is above the greatest 32-bit number at or below it."""
+        tree, place = np.nonzero(there)
+        near = cut[tree, place].astype(np.float32)
+        at_or_below = np.where(near > cut[tree, place], np.nextafter(near, np.float32(-np.inf)), near)
+        different, which = np.unique(at_or_below, return_inverse=True)
+        return cls(tree, place + 1, which, different)
+
+    def end_of_group(self, start: int, trees: int) -> int:
+        """The first tree that from `start` on would be one too many for a group."""
+        inside = slice(np.searchsorted(self.tree, start), None)
+        first = np.full(len(self.different), trees)
+        np.minimum.at(first, self.which[inside], self.tree[inside])
+        together = np.cumsum(np.bincount(first, minlength=trees)[:trees])
+        return int(np.searchsorted(together, MOST_CUTS, side="right"))
+
+    def ranked(self, inside: slice) -> tuple[Floats32, Words]:
+        """A group's different cuts as a heap, and how many of them are at or below each of its cuts."""
+        used = np.zeros(len(self.different), np.bool_)
+        used[self.which[inside]] = True
+        ascending = np.full(MOST_CUTS, np.inf, np.float32)
+        ascending[: np.count_nonzero(used)] = self.different[used]
+        heap = np.full(MOST_CUTS + 1, np.inf, np.float32)
+        for level in range(_BITS):
+            apart = 2 ** (_BITS - level)
+            heap[2**level : 2 ** (level + 1)] = ascending[apart // 2 - 1 :: apart]
+        return heap, np.cumsum(used)[self.which[inside]].astype(np.uint64)
+
+
+def _group_starts(all_cuts: list[_Cuts], trees: int) -> Ints:
+    """Edges of stretches of trees, as long as may be, of at most MOST_CUTS different cuts in each dimension.
 
     Raises:
         ValueError: a single tree has more.
     """
-    groups: list[slice] = []
-    start = 0
-    together: list[set[float]] = [set() for _ in range(dimensions)]
-    for tree in range(len(cut)):
-        real = np.isfinite(cut[tree])
-        own = [set(cut[tree, real & (dimension[tree] == d)].tolist()) for d in range(dimensions)]
-        together = [old | new for old, new in zip(together, own, strict=True)]
-        if max(map(len, own)) > MOST_CUTS:
-            raise ValueError(f"tree {tree} has more than {MOST_CUTS} different cuts in one dimension")
-        if max(map(len, together)) > MOST_CUTS:
-            groups.append(slice(start, tree))
-            start, together = tree, own
-    return [*groups, slice(start, len(cut))]
+    starts = [0]
+    while starts[-1] < trees:
+        end = min(cuts.end_of_group(starts[-1], trees) for cuts in all_cuts)
+        if end == starts[-1]:
+            raise ValueError(f"tree {end} has more than {MOST_CUTS} different cuts in one dimension")
+        starts.append(end)
+    return np.array(starts)
 
 
 @kernel
-def _rank(cuts: Floats, x: float) -> int:
-    """How many of the MOST_CUTS cuts `x` is above; without a branch that could be mispredicted."""
-    rank, step = 0, (MOST_CUTS + 1) // 2
-    while step > 0:
-        rank += step * (x > cuts[rank + step - 1])
-        step //= 2
-    return rank
+def _rank(vectors: Floats, points: Ints, cuts: Floats32, words: Words) -> None:
+    """For each of the points a word of how many cuts its coordinates are above."""
+    one, most = np.uint64(1), np.uint64(MOST_CUTS)
+    x, node = np.zeros(_BLOCK, np.float32), np.empty(_LANES, np.uint64)
+    words[:] = np.uint64(0)
+    for d in range(len(cuts)):
+        own, shift = cuts[d], np.uint64(_BITS * d)
+        for i in range(len(points)):
+            x[i] = vectors[points[i], d]
+        for first in range(0, len(points), _LANES):
+            word, some = words[first : first + _LANES], x[first : first + _LANES]
+            node[:] = one
+            for _ in range(_BITS):
+                for lane in range(_LANES):
+                    at = node[lane]
+                    node[lane] = at + at + np.uint64(own[at] < some[lane])
+            for lane in range(_LANES):
+                word[lane] |= (node[lane] & most) << shift
+
+
+@kernel
+def _walk(
+    words: Words, size: int, mask: Words, number: Words, says: Floats, counts: Ints, total: Floats
+) -> None:
+    """Walk one tree after another with a block of points, and add what their leaves say."""
+    leaves, one = np.uint64(says.shape[1]), np.uint64(1)
+    depth = int(math.log2(says.shape[1]))
+    node = np.empty(_LANES, np.uint64)
+    for tree in range(len(says)):
+        masks, numbers, own = mask[tree], number[tree], says[tree]
+        for first in range(0, size, _LANES):
+            word, sums = words[first : first + _LANES], total[first : first + _LANES]
+            node[:] = one
+            for _ in range(depth):
+                for lane in range(_LANES):
+                    at = node[lane]
+                    # "below" is the carry of the comparison; "not above" would take two flags
+                    left = (word[lane] & masks[at]) < numbers[at]
+                    node[lane] = at + at + one - np.uint64(left)
+            for lane in range(_LANES):
+                sums[lane] += own[node[lane] - leaves]
+            if counts.size:
+                for lane in range(min(_LANES, size - first)):
+                    counts[tree, node[lane] - leaves] += 1
 
 
 @kernel
 def _add_up(
     vectors: Floats,
-    cuts: Floats,
+    cuts: Floats32,
     group_start: Ints,
     mask: Words,
     number: Words,
@@ -116,13 +185,7 @@ def _add_up(
     counts: Ints,
     out: Floats,
 ) -> None:
-    cuts, mask, number = borrowed(cuts), borrowed(mask), borrowed(number)
-    leaves, one = np.uint64(says.shape[1]), np.uint64(1)
-    depth = int(math.log2(says.shape[1]))
-    points = np.empty(_BLOCK, np.int64)
-    words = np.zeros(_BLOCK, np.uint64)
-    node = np.empty(_LANES, np.uint64)
-    total = np.empty(_BLOCK)
+    points, words, total = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.uint64), np.empty(_BLOCK)
     point = 0
     while point < vectors.shape[0]:
         size = 0
@@ -135,25 +198,8 @@ def _add_up(
             point += 1
         total[:] = 0.0
         for group in range(cuts.shape[0]):
-            for i in range(size):
-                word = np.uint64(0)
-                for d in range(vectors.shape[1]):
-                    x = np.float64(np.float32(vectors[points[i], d]))
-                    word |= np.uint64(_rank(cuts[group, d], x)) << np.uint64(_BITS * d)
-                words[i] = word
-            for tree in range(group_start[group], group_start[group + 1]):
-                masks, numbers = mask[tree], number[tree]
-                for first in range(0, size, _LANES):
-                    node[:] = one
-                    for _ in range(depth):
-                        for lane in range(_LANES):
-                            at = node[lane]
-                            # "below" is the carry of the comparison; "not above" would take two flags
-                            left = (words[first + lane] & masks[at]) < numbers[at]
-                            node[lane] = at + at + one - np.uint64(left)
-                    for lane in range(min(_LANES, size - first)):
-                        total[first + lane] += says[tree, node[lane] - leaves]
-                        if counts.size:
-                            counts[tree, node[lane] - leaves] += 1
+            trees = slice(group_start[group], group_start[group + 1])
+            _rank(vectors, points[:size], cuts[group], words)
+            _walk(words, size, mask[trees], number[trees], says[trees], counts[trees], total)
         for i in range(size):
             out[points[i]] = total[i]

@@ -44,7 +44,7 @@ def leaf_of(vector: Floats, dimension: npt.NDArray[np.int8], cut: Floats) -> int
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 7), st.integers(0, 150))
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 7), st.integers(0, 600))
 def test_points_end_where_a_walk_from_cut_to_cut_ends(seed: int, trees: int, depth: int, n: int) -> None:
     heaps = dimension, cut, says = forest(seed, trees, depth)
     vectors = points(seed + 1, n, heaps)
@@ -62,6 +62,24 @@ def test_points_end_where_a_walk_from_cut_to_cut_ends(seed: int, trees: int, dep
             total += float(says[tree, leaf])
         assert added == total
     np.testing.assert_array_equal(counts, expected)
+
+
+CUTS = st.floats(-2, 2) | st.sampled_from([0.0, -0.0, 5e-324, -5e-324, 1e-45, 0.1, float(np.float32(0.1))])
+
+
+@given(st.lists(CUTS, min_size=1, max_size=40), st.data())
+def test_a_coordinate_is_above_the_cuts_that_it_is_greater_than_as_a_32_bit_number(
+    cuts: list[float], data: st.DataObject
+) -> None:
+    near = [np.nextafter(np.float32(cut), np.float32(to)) for cut in cuts for to in (-3, 3)]
+    coordinates = st.sampled_from([*cuts, *map(float, near), np.inf, -np.inf]) | st.floats(allow_nan=False)
+    vectors = np.zeros((10, 6))
+    vectors[:, 2] = data.draw(st.lists(coordinates, min_size=10, max_size=10))
+    dimension, says = np.full((len(cuts), 1), 2, np.int8), np.tile([0.0, 1.0], (len(cuts), 1))
+    sums = RankedTrees.of(dimension, np.array(cuts)[:, None], 6).add_up(vectors, says)
+    with np.errstate(over="ignore"):
+        taken = vectors[:, 2].astype(np.float32).astype(np.float64)
+    assert sums.tolist() == [sum(x > cut for cut in cuts) for x in taken]
 
 
 def test_trees_with_many_cuts_walk_in_groups() -> None:
