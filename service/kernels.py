@@ -211,11 +211,47 @@ def _copy_from(_: Any, out: Any, at: Any, address: Any, count: Any) -> Any:  # n
 copy_from = cast(Callable[..., None], _copy_from)
 
 
+@intrinsic
+def _put_word(_: Any, out: Any, at: Any, word: Any) -> Any:  # noqa: ARG001 - fixed below
+    """Eight bytes of an array from a word, its lowest first."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(target.data, [arguments[1]])
+        builder.store(arguments[2], builder.bitcast(place, ir.IntType(64).as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, types.uint64), emit
+
+
+put_word = cast(Callable[[Text, int, np.uint64], None], _put_word)
+
+
+@intrinsic
+def _bits_of(_: Any, number: Any) -> Any:  # noqa: ARG001 - its type is fixed below
+    """The bits of a double."""
+
+    def emit(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(types.float64), emit
+
+
+bits_of = cast(Callable[[float], int], _bits_of)
+
+SHORT = 32
+"""Bytes that one instruction copies."""
+
+
 @kernel
 def put(out: Text, at: int, text: Text, start: int, stop: int) -> int:
     """Copy `text[start:stop]` to `out` from `at` on; the place after it. The arrays must not overlap.
 
-    A loop over the bytes took three times as long for texts of a dozen.
+    What lies in `out` behind that place is lost: to copy as much as an instruction can took half the time for
+    texts of a dozen, and a loop over the bytes three times as long.
     """
-    copy_bytes(out, at, text, start, stop - start)
+    if stop - start <= SHORT and start + SHORT <= len(text) and at + SHORT <= len(out):
+        copy_bytes(out, at, text, start, SHORT)
+    else:
+        copy_bytes(out, at, text, start, stop - start)
     return at + stop - start

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import service
 from service import kernels
@@ -102,3 +104,14 @@ def test_a_change_in_what_kernels_lean_on_makes_a_new_version_and_any_other_does
     below.write_text("number = 1\n")
     assert version() == first
     forget()
+
+
+@given(st.binary(min_size=1, max_size=100), st.integers(0, 100), st.integers(0, 100), st.integers(0, 80))
+def test_a_piece_is_put_where_it_belongs_and_what_lies_before_stays(
+    text: bytes, one: int, other: int, behind: int
+) -> None:
+    start, stop = sorted((one % (len(text) + 1), other % (len(text) + 1)))
+    out = np.full(7 + stop - start + behind, 1, np.uint8)
+    assert kernels.put(out, 7, np.frombuffer(text, np.uint8), start, stop) == 7 + stop - start
+    assert out[:7].tolist() == [1] * 7
+    assert out[7 : 7 + stop - start].tobytes() == text[start:stop]

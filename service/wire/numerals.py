@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel
+from service.kernels import bits_of, kernel, put_word
 
 Text = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
@@ -46,7 +46,7 @@ _TENS = np.array([float(f"1e{power}") for power in range(-330, 309)])
 _NO_TEN = 330  # place of 10^0 in `_TENS`
 
 _U0, _U1, _U2, _U3 = (np.uint64(n) for n in range(4))
-_U9, _U10, _U32, _U52, _U63 = (np.uint64(n) for n in (9, 10, 32, 52, 63))
+_U8, _U9, _U10, _U16, _U32, _U52, _U63 = (np.uint64(n) for n in (8, 9, 10, 16, 32, 52, 63))
 _LOW_32 = np.uint64(0xFFFFFFFF)
 _LOW_9 = np.uint64(0x1FF)
 _ALL_64 = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -178,6 +178,9 @@ def read_number(text: Text, at: int, stop: int, word: Words, number: npt.NDArray
 
 MOST_COMPUTED_BYTES = 16  # of -1.23456e-308, and as many as are written on the way
 _PAIRS = np.frombuffer(b"".join(b"%02d" % i for i in range(100)), np.uint8)
+_PAIR_WORDS = _PAIRS.view("<u2").astype(np.uint64)
+_ENDS_IN_ZERO = (np.arange(100) % 10 == 0).astype(np.int64)
+_NOTHING_AND, _POINT = np.uint64(int.from_bytes(b"0.000000", "little")), np.uint64(46)
 _SIX_DIGITS, _SEVEN_DIGITS = np.uint32(100_000), np.uint32(1_000_000)
 _U100, _U10_000 = np.uint32(100), np.uint32(10_000)
 _NULL = np.frombuffer(b"null", np.uint8)
@@ -187,6 +190,14 @@ _SPACE = 32
 @kernel
 def write_computed(out: Text, at: int, x: float) -> int:
     """Write x with six significant digits, what is not finite as null; the place after it."""
+    if bits_of(x) == 0:  # most often
+        out[at] = 48
+        return at + 1
+    return _write_computed(out, at, x)
+
+
+@kernel
+def _write_computed(out: Text, at: int, x: float) -> int:
     if x - x != 0.0:
         for byte in _NULL:
             out[at] = byte
@@ -200,8 +211,11 @@ def write_computed(out: Text, at: int, x: float) -> int:
         out[at] = 48
         return at + 1
     # The decimal exponent from the binary one, at most one too small.
-    _, binary = math.frexp(x)
-    exponent = math.floor((binary - 1) * 0.30102999566398120)
+    binary = bits_of(x) >> 52
+    if binary == 0:  # not a normal number
+        binary = bits_of(x * 2.0**64) >> 52
+        binary -= 64
+    exponent = ((binary - 1023) * 78_913) >> 18  # log10 of 2
     if x >= _TENS[exponent + 1 + _NO_TEN]:
         exponent += 1
     shift = 5 - exponent
@@ -219,22 +233,28 @@ def write_computed(out: Text, at: int, x: float) -> int:
         digits = _SIX_DIGITS
     if exponent < -4 or exponent >= 6:
         return _write_scientific(out, at, digits, exponent)
+    text, count = _six(digits)
     if exponent < 0:
-        out[at] = 48
-        out[at + 1] = 46
-        at += 2
-        for _ in range(-exponent - 1):
-            out[at] = 48
-            at += 1
-        return _without_zeros(out, _write_six(out, at, digits), at)
-    # The six digits stand one place to the right, and those before the point move to the left.
-    _write_six(out, at + 1, digits)
-    point = at + exponent + 1
-    for place in range(at, point):
-        out[place] = out[place + 1]
-    out[point] = 46
-    stop = _without_zeros(out, at + 7, point + 1)
-    return point if stop == point + 1 else stop
+        put_word(out, at, _NOTHING_AND)
+        put_word(out, at + 1 - exponent, text)
+        return at + 1 - exponent + count
+    before = exponent + 1  # digits before the point
+    bits = np.uint64(8 * before)
+    whole = text & ((_U1 << bits) - _U1)
+    put_word(out, at, whole | (_POINT << bits) | ((text >> bits) << (bits + _U8)))
+    return at + before if count <= before else at + count + 1
+
+
+@kernel
+def _six(digits: np.uint32) -> tuple[np.uint64, int]:
+    """The bytes of six digits as a word, the first lowest, and how many are left without zeros at the end."""
+    first, middle, last = digits // _U10_000, digits // _U100 % _U100, digits % _U100
+    text = _PAIR_WORDS[first] | (_PAIR_WORDS[middle] << _U16) | (_PAIR_WORDS[last] << _U32)
+    if last:
+        return text, 6 - _ENDS_IN_ZERO[last]
+    if middle:
+        return text, 4 - _ENDS_IN_ZERO[middle]
+    return text, 2 - _ENDS_IN_ZERO[first]
 
 
 @kernel

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import borrowed, kernel, put
+from service.kernels import SHORT, borrowed, kernel, put
 from service.wire.batch import PointBatch, Rows, Text
 from service.wire.instants import MOST_INSTANT_BYTES, write_instant
 from service.wire.numerals import MOST_COMPUTED_BYTES, write_computed
@@ -67,7 +67,7 @@ class Scores(NamedTuple):
 
 
 class _Words(NamedTuple):
-    """Pieces of text, one after the other: piece i is `text[stop[i - 1] : stop[i]]`."""
+    """Pieces of text, one after the other: piece i is `text[stop[i - 1] : stop[i]]`; room behind the last."""
 
     text: Text
     stop: Ints
@@ -76,7 +76,7 @@ class _Words(NamedTuple):
 def _words(pieces: Sequence[str]) -> _Words:
     encoded = [piece.encode() for piece in pieces]
     return _Words(
-        np.frombuffer(bytearray().join(encoded), np.uint8),
+        np.frombuffer(bytearray().join([*encoded, bytes(SHORT)]), np.uint8),
         np.cumsum([len(e) for e in encoded], dtype=np.int64),
     )
 
