@@ -4,6 +4,8 @@ Whether a coordinate is above a cut depends only on how many cuts it is above. A
 each, fit into one 64-bit word, and a node is a mask for its dimension and the cut's number in the same bits:
 left where `word & mask < number`. Trees with too many different cuts together are split into groups, a word
 for each. The cuts of a dimension are a tree, too, which ends at the rank.
+
+The highest levels have few nodes: there all points are compared with all of them, many at once.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
+Shorts = npt.NDArray[np.int16]
 
 _BITS = 10
 MOST_CUTS = 2**_BITS - 1
@@ -27,6 +30,9 @@ MOST_CUTS = 2**_BITS - 1
 
 _BLOCK = 256  # points that walk one tree after another, while the tree stays in the first cache
 _LANES = 8  # of them in lock-step: while one waits for its node the others' steps go on
+
+_HIGH_LEVELS = 3
+_NEVER = 2**15 - 1  # a number that no rank reaches
 
 _NO_COUNTS = np.empty((0, 0), np.int64)
 
@@ -42,6 +48,8 @@ class RankedTrees:
     group_start: Ints  # (groups + 1,), the first tree of each
     mask: Words  # (trees, leaves), of the node's dimension; 0 where there is no node
     number: Words  # (trees, leaves), how many of the group's cuts are at or below the node's, at least 1
+    high_dimension: npt.NDArray[np.int8]  # (trees, 2 ** _HIGH_LEVELS or fewer), of the highest nodes
+    high_number: Shorts  # the same shape, as in `number` but not shifted
 
     @classmethod
     def of(cls, dimension: npt.NDArray[np.int8], cut: Floats, dimensions: int) -> RankedTrees:
@@ -60,7 +68,11 @@ class RankedTrees:
                 inside = slice(*np.searchsorted(cuts.tree, starts[g : g + 2]))
                 heaps[g, d], numbers = cuts.ranked(inside)
                 number[cuts.tree[inside], cuts.node[inside]] = numbers << np.uint64(_BITS * d)
-        return cls(heaps, starts, mask, number)
+        high = min(2**_HIGH_LEVELS, shape[1])
+        high_dimension = np.pad(dimension[:, : high - 1], ((0, 0), (1, 0)))
+        unshifted = number[:, :high] >> (_BITS * high_dimension).astype(np.uint64)
+        high_number = np.where(mask[:, :high] > 0, unshifted, _NEVER).astype(np.int16)
+        return cls(heaps, starts, mask, number, high_dimension, high_number)
 
     def add_up(self, vectors: Floats, says: Floats, counts: Ints | None = None) -> Floats:
         """Sums (n,), in the trees' order, of what their leaves say, (trees, leaves); NaN for vectors of NaN.
@@ -69,7 +81,8 @@ class RankedTrees:
         """
         out = np.empty(len(vectors))
         counts = _NO_COUNTS if counts is None else counts
-        _add_up(vectors, self.cuts, self.group_start, self.mask, self.number, says, counts, out)
+        highest = self.high_dimension, self.high_number
+        _add_up(vectors, self.cuts, self.group_start, *highest, self.mask, self.number, says, counts, out)
         return out
 
 
@@ -128,8 +141,8 @@ def _group_starts(all_cuts: list[_Cuts], trees: int) -> Ints:
 
 
 @kernel
-def _rank(vectors: Floats, points: Ints, cuts: Floats32, words: Words) -> None:
-    """For each of the points a word of how many cuts its coordinates are above."""
+def _rank(vectors: Floats, points: Ints, cuts: Floats32, ranks: Shorts, words: Words) -> None:
+    """How many cuts of each dimension the points' coordinates are above; the same as one word for a point."""
     one, most = np.uint64(1), np.uint64(MOST_CUTS)
     x, node = np.zeros(_BLOCK, np.float32), np.empty(_LANES, np.uint64)
     words[:] = np.uint64(0)
@@ -138,30 +151,55 @@ def _rank(vectors: Floats, points: Ints, cuts: Floats32, words: Words) -> None:
         for i in range(len(points)):
             x[i] = vectors[points[i], d]
         for first in range(0, len(points), _LANES):
-            word, some = words[first : first + _LANES], x[first : first + _LANES]
+            lanes = slice(first, first + _LANES)
+            some, rank, word = x[lanes], ranks[d, lanes], words[lanes]
             node[:] = one
             for _ in range(_BITS):
                 for lane in range(_LANES):
                     at = node[lane]
                     node[lane] = at + at + np.uint64(own[at] < some[lane])
             for lane in range(_LANES):
+                rank[lane] = node[lane] & most
                 word[lane] |= (node[lane] & most) << shift
 
 
 @kernel
+def _enter(ranks: Shorts, dimension: npt.NDArray[np.int8], number: Shorts, nodes: Shorts) -> None:
+    """Where the points come to below the highest levels: all pass each node there, and those at it go on."""
+    nodes[:] = 1
+    for high in range(1, len(number)):
+        own, least, this = ranks[dimension[high]], number[high], np.int16(high)
+        for i in range(len(nodes)):
+            here, right = np.int16(nodes[i] == this), np.int16(own[i] >= least)
+            nodes[i] += here * (this + right)
+
+
+@kernel
 def _walk(
-    words: Words, size: int, mask: Words, number: Words, says: Floats, counts: Ints, total: Floats
+    ranks: Shorts,
+    words: Words,
+    size: int,
+    high_dimension: npt.NDArray[np.int8],
+    high_number: Shorts,
+    mask: Words,
+    number: Words,
+    says: Floats,
+    counts: Ints,
+    total: Floats,
 ) -> None:
     """Walk one tree after another with a block of points, and add what their leaves say."""
     leaves, one = np.uint64(says.shape[1]), np.uint64(1)
-    depth = int(math.log2(says.shape[1]))
-    node = np.empty(_LANES, np.uint64)
+    levels = int(math.log2(says.shape[1] // high_number.shape[1]))
+    node, entered = np.empty(_LANES, np.uint64), np.ones(_BLOCK, np.int16)
     for tree in range(len(says)):
         masks, numbers, own = mask[tree], number[tree], says[tree]
+        _enter(ranks, high_dimension[tree], high_number[tree], entered[:size])
         for first in range(0, size, _LANES):
-            word, sums = words[first : first + _LANES], total[first : first + _LANES]
-            node[:] = one
-            for _ in range(depth):
+            lanes = slice(first, first + _LANES)
+            start, word, sums = entered[lanes], words[lanes], total[lanes]
+            for lane in range(_LANES):
+                node[lane] = start[lane]
+            for _ in range(levels):
                 for lane in range(_LANES):
                     at = node[lane]
                     # "below" is the carry of the comparison; "not above" would take two flags
@@ -179,6 +217,8 @@ def _add_up(
     vectors: Floats,
     cuts: Floats32,
     group_start: Ints,
+    high_dimension: npt.NDArray[np.int8],
+    high_number: Shorts,
     mask: Words,
     number: Words,
     says: Floats,
@@ -186,6 +226,7 @@ def _add_up(
     out: Floats,
 ) -> None:
     points, words, total = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.uint64), np.empty(_BLOCK)
+    ranks = np.zeros((cuts.shape[1], _BLOCK), np.int16)
     point = 0
     while point < vectors.shape[0]:
         size = 0
@@ -198,8 +239,9 @@ def _add_up(
             point += 1
         total[:] = 0.0
         for group in range(cuts.shape[0]):
+            _rank(vectors, points[:size], cuts[group], ranks, words)
             trees = slice(group_start[group], group_start[group + 1])
-            _rank(vectors, points[:size], cuts[group], words)
-            _walk(words, size, mask[trees], number[trees], says[trees], counts[trees], total)
+            highest = high_dimension[trees], high_number[trees]
+            _walk(ranks, words, size, *highest, mask[trees], number[trees], says[trees], counts[trees], total)
         for i in range(size):
             out[points[i]] = total[i]
