@@ -82,7 +82,6 @@ def contributions(
     """
     known = [v for v, row in enumerate(rows) if not math.isnan(row[Feature.MEAN])]
     shares: dict[tuple[int, int], float] = {}
-    everything = [sum([_square(rows[v][column]) for column in _ALL]) for v in known]
     for d, (detector, surprise) in enumerate(zip(detectors, surprises, strict=True)):
         part = weights[d] * surprise
         if not part > 0.0:
@@ -92,7 +91,7 @@ def contributions(
         elif detector in _LOOKS_AT:
             squares = [_square(rows[v][_LOOKS_AT[detector]]) for v in known]
         else:
-            squares = everything
+            squares = [sum([_square(rows[v][column]) for column in _ALL]) for v in known]
         total = sum(squares)
         for v, square in zip(known, squares, strict=True):
             share = part * (square / total if total > 0.0 else 1.0 / len(known))

@@ -38,7 +38,8 @@ class FullRequest(NamedTuple):
     def _of_place(self, bulks: Sequence[Bulk]) -> int:
         """`held_back` of one partition; all, where the partitioner shares them out."""
         messages = sum(len(bulk.stops) for bulk in bulks)
-        if bulks[0].partition < 0:
+        few = messages < self.messages and 2 * sum(len(bulk.body) for bulk in bulks) < self.bytes
+        if few or bulks[0].partition < 0:  # a key stands in the body, too
             return messages
         waiting = np.cumsum(np.concatenate([_sizes(bulk) for bulk in bulks]))
         sending = waiting + _beside(bulks[0]) * np.arange(1, messages + 1)

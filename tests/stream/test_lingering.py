@@ -14,8 +14,8 @@ BESIDE = FRAME + sum(len(name) + len(value) + 2 for name, value in (*HEADERS, ("
 
 
 def a_bulk(sizes: list[int], partition: int = 1, topic: str = "results") -> Bulk:
-    none, no_bytes = np.zeros(len(sizes), np.int64), np.zeros(0, np.uint8)
-    return Bulk(topic, partition, HEADERS, no_bytes, np.cumsum(sizes), no_bytes, none, none, none)
+    none, body = np.zeros(len(sizes), np.int64), np.zeros(sum(sizes), np.uint8)
+    return Bulk(topic, partition, HEADERS, body, np.cumsum(sizes), body, none, none, none)
 
 
 def held_back(sizes: list[int], full: FullRequest) -> int:
