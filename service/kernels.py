@@ -228,6 +228,34 @@ put_word = cast(Callable[[Text, int, np.uint64], None], _put_word)
 
 
 @intrinsic
+def _word_of(_: Any, text: Any, at: Any) -> Any:  # noqa: ARG001 - fixed below
+    """Eight bytes of an array as a word, the first lowest."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(source.data, [arguments[1]])
+        return builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(text, types.intp), emit
+
+
+word_of = cast(Callable[[Text, int], np.uint64], _word_of)
+
+
+@intrinsic
+def _low_zeros(_: Any, word: Any) -> Any:  # noqa: ARG001 - its type is fixed below
+    """How many bits below the lowest that is set are not; 64 for none."""
+
+    def emit(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.IntType(1)(0))
+
+    return types.int64(types.uint64), emit
+
+
+low_zeros = cast(Callable[[np.uint64], int], _low_zeros)
+
+
+@intrinsic
 def _bits_of(_: Any, number: Any) -> Any:  # noqa: ARG001 - its type is fixed below
     """The bits of a double."""
 

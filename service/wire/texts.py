@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel
+from service.kernels import kernel, low_zeros, word_of
 
 Text = npt.NDArray[np.uint8]
 
@@ -19,7 +19,9 @@ ODD = -1
 
 _FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _MIX_1, _MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
-_U33 = np.uint64(33)
+_U0, _U1, _U32, _U33 = (np.uint64(n) for n in (0, 1, 32, 33))
+_QUOTE, _BACKSLASH, _DELETE = (np.uint64(n) for n in (0x22, 0x5C, 0x7F))
+_EACH, _HIGH = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 
 
 @kernel
@@ -54,11 +56,18 @@ def with_name(shape: np.uint64, name_hash: np.uint64) -> np.uint64:
 @kernel
 def same(text: Text, start: int, stop: int, other: Text, other_start: int, other_stop: int) -> bool:
     """Whether two spans, of one buffer or two, hold the same bytes."""
-    if stop - start != other_stop - other_start:
+    length = stop - start
+    if length != other_stop - other_start:
         return False
-    for i in range(stop - start):
-        if text[start + i] != other[other_start + i]:
+    at = 0
+    while at + 8 <= length:
+        if word_of(text, start + at) != word_of(other, other_start + at):
             return False
+        at += 8
+    while at < length:
+        if text[start + at] != other[other_start + at]:
+            return False
+        at += 1
     return True
 
 
@@ -87,10 +96,33 @@ def _wide(text: Text, at: int, stop: int) -> int:
 
 
 @kernel
+def _below(word: np.uint64, byte: np.uint64) -> np.uint64:
+    """Bit 7 of the lowest of eight ASCII bytes that is below one; perhaps of bytes behind it, too."""
+    return (word - byte * _EACH) & ~word & _HIGH
+
+
+@kernel
+def _not_plain(word: np.uint64) -> np.uint64:
+    """Bit 7 of the lowest of eight ASCII bytes that ends a text or must not stand in it."""
+    odd = _below(word, _U32)
+    for byte in (_QUOTE, _BACKSLASH, _DELETE):
+        odd |= _below(word ^ (byte * _EACH), _U1)
+    return odd
+
+
+@kernel
 def end_of_text(text: Text, at: int, stop: int, most_chars: int) -> int:
     """The place of the quote that ends the text that begins at `at`; ODD if it has an escape or a fault."""
     chars = 0
     while at < stop:
+        if at + 8 <= stop:
+            word = word_of(text, at)
+            if word & _HIGH == _U0:
+                plain = low_zeros(_not_plain(word)) >> 3
+                at += plain
+                chars += plain
+                if plain == 8:
+                    continue
         byte = text[at]
         if byte == 34:
             return at if chars <= most_chars else ODD
