@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -85,16 +83,6 @@ def test_a_branch_ends_where_its_random_targets_are_the_same_to_a_regression(see
     sample = vectors(seed, 200, 16, 0)
     sample[order[first : first + 2]] = np.array([[0.98], [0.99]])
     assert_the_same(sample, 20, 200, seed)
-
-
-def test_growing_needs_no_scikit_learn() -> None:
-    asked = (
-        "import sys, numpy\n"
-        "from service.detectors.isolation_trees import grow\n"
-        "grow(numpy.eye(6), 2, 6, 1)\n"
-        "sys.exit('sklearn' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
 def test_the_average_path_length_is_that_of_the_paper() -> None:

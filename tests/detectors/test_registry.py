@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any, get_args
 
 import pytest
@@ -29,6 +31,22 @@ def test_every_type_can_be_named_in_a_configuration() -> None:
     types = [config.model_fields["type"].default for config in get_args(get_args(AnyDetectorConfig)[0])]
     config = EnsembleConfig.model_validate({"detectors": [{"type": name} for name in types]})
     assert [detector.name for detector in make_ensemble(config).detectors] == types
+
+
+@pytest.mark.parametrize("name", ["isolation_forest", "autoencoder"])
+def test_a_fit_imports_nothing_but_what_its_configuration_names(name: str) -> None:
+    asked = (
+        "import importlib, sys, numpy\n"
+        "from service.detectors.registry import EnsembleConfig, make_ensemble\n"
+        f"config = EnsembleConfig.model_validate({{'detectors': [{{'type': {name!r}}}]}})\n"
+        "module = config.detectors[0].fits_with\n"
+        "if module: importlib.import_module(module)\n"
+        "before = set(sys.modules)\n"
+        "make_ensemble(config).train(numpy.random.default_rng(1).uniform(-1, 1, (64, 6)))\n"
+        "print(*sorted(m for m in set(sys.modules) - before if m.startswith(('sklearn', 'scipy'))))"
+    )
+    ran = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
+    assert ran.stdout.split() == []
 
 
 def test_weights_and_strategy_reach_the_ensemble() -> None:
