@@ -151,8 +151,10 @@ def _split(
                 cut = np.float64(low)
             left = _part(members, values, cut)
         features[place], features[to] = features[to], features[place]
-    features[:constant] = known[:constant]
-    known[constant : constant + found] = features[constant : constant + found]
+    for i in range(constant):  # an assignment of slices takes three seconds to compile
+        features[i] = known[i]
+    for i in range(constant, constant + found):
+        known[i] = features[i]
     return d, cut, left, constant + found
 
 
