@@ -150,7 +150,7 @@ class BulkMessages:
 
     @property
     def partitions(self) -> Collection[int]:
-        found: list[int] = np.unique(self._partition[self._good]).tolist()
+        found: list[int] = np.flatnonzero(np.bincount(self._partition[self._good])).tolist()
         return found
 
     def __len__(self) -> int:

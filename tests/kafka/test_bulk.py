@@ -17,8 +17,10 @@ pytestmark = pytest.mark.kafka
 
 def test_readers_see_no_difference(broker: RunningBroker, topic_prefix: str) -> None:
     connection = {"bootstrap.servers": broker.bootstrap_servers, "partitioner": "murmur2_random"}
-    # A queue so short that it is full again and again.
-    producer = Producer({**connection, "queue.buffering.max.messages": 50, "linger.ms": 0})
+    # A queue so short that it is full again and again; in order though a topic just made has no leader yet.
+    producer = Producer(
+        {**connection, "queue.buffering.max.messages": 50, "linger.ms": 0, "enable.idempotence": True}
+    )
     in_bulk = BulkProducer.of(producer)
     assert in_bulk is not None
     (given,) = published(records(), in_bulk=True).bulks
