@@ -31,6 +31,7 @@ PROFILES = 2 * SLOTS  # of all days, or, once off days are told apart, of workin
 SPAN = 48  # points of the standard deviation, the longest
 _SHORT, LONG = 6, 24
 BINS = 48
+ROOM = 8  # numbers that are worked on at once
 
 _MEDIAN_POINTS = 3000.0
 _MEDIAN_STEP = 1.5
@@ -50,6 +51,8 @@ _HOLD = 0.75
 _UNIT = 256.0
 _LARGEST_WEIGHT = 40_000.0  # times 50,000 points is below 2^31
 _PER_DECADE = 1.0 / math.log(10.0)
+_DECADES_AN_OCTAVE = math.log10(2.0)
+_ROOT_OF_HALF = int(np.float64(math.sqrt(0.5)).view(np.int64))
 _CENTRE = 1.09  # of a bin, in units of its lower edge
 _ROOM = 12  # bins between the tail's beginning and the top, below which the window moves up
 _MOVE = 8  # by so many
@@ -132,29 +135,44 @@ def _weight_above(bins: Bins, i: int) -> float:
 
 
 @kernel
-def _surprise(bins: Bins, s: Floats, sign: int, refit: bool, value: float) -> float:
-    """-log10 of how rare a value is among its past, which it joins."""
+def _rarity(bins: Bins, s: Floats, sign: int, refit: bool, value: float) -> tuple[float, float]:
+    """How rare a value is among its past, which it joins: a share of it, and decades beyond that share."""
     number = _octave_bin(value)
     if bins[_BASE] == 0 and value > 0.0:
         bins[_BASE] = max(number - BINS // 2, 1)
     if refit and bins[_BASE] > 0:
         s[_STEEPNESS + sign] = _refit(bins, s[_WEIGHT])
-    surprise, i = 0.0, 0
+    share, beyond, i = 1.0, 0.0, 0
     base, edge, total = int(bins[_BASE]), int(bins[_EDGE]), float(bins[_TOTAL])
     if base > 0:
         i = min(max(number - base, 0), BINS - 1)
         if total > 0.0 and i > edge:
-            level = -math.log(max(_weight_above(bins, edge) / total, _LEAST_TAIL)) * _PER_DECADE
-            surprise = min(level + (value - _edge_of(base + edge + 1)) * s[_STEEPNESS + sign], _LARGEST)
+            share = _weight_above(bins, edge) / total
+            beyond = (value - _edge_of(base + edge + 1)) * s[_STEEPNESS + sign]
         elif total > 0.0:
             lower, upper = _edge_of(base + i), _edge_of(base + i + 1)
             at_or_above = _weight_above(bins, i)
             at_or_above += min(max((upper - value) / (upper - lower), 0.0), 1.0) * bins[i]
-            surprise = -math.log(max(at_or_above / total, _LEAST_TAIL)) * _PER_DECADE
+            share = at_or_above / total
     whole = np.uint32(s[_WEIGHT])
     bins[i] += whole
     bins[_TOTAL] += whole
-    return surprise
+    return share, beyond
+
+
+@kernel
+def _decades(share: float) -> float:
+    """-log10 of a normal number, to nine digits: a sum that is vectorised over the signs, as no call can be.
+
+    The exponent, and of the rest m, within sqrt(2) of 1, the series of atanh((m - 1)/(m + 1)).
+    """
+    bits = np.float64(share).view(np.int64)
+    exponent = (bits - _ROOT_OF_HALF) >> 52
+    m = np.int64(bits - (exponent << 52)).view(np.float64)
+    t = (m - 1.0) / (m + 1.0)
+    u = t * t
+    series = 1.0 + u * (1.0 / 3.0 + u * (1.0 / 5.0 + u * (1.0 / 7.0 + u * (1.0 / 9.0 + u / 11.0))))
+    return -(exponent * _DECADES_AN_OCTAVE + 2.0 * _PER_DECADE * t * series)
 
 
 @kernel
@@ -305,12 +323,14 @@ def evidence(
     visits: Counts,
     bins: Bins,
     signs: Floats,
+    room: Floats,
 ) -> float:
     """The mean held surprise of the seven signs of one value, which is learned.
 
     The value is given as its distance from the one before and from the first of all, as the newest in `ring`
     (see `deviations.remember`), of `seen` before it. `half_hour` counts them from local midnight of 1970,
-    `off` is whether its day is an off day. `signs` (SIGNS,) get their sizes, of which the absolute counts.
+    `off` is whether its day is an off day. `signs` (SIGNS,) get their sizes, of which the absolute counts;
+    `room` (2, ROOM) is to work in.
     """
     if seen == 0:
         s[_WEIGHT] = _UNIT
@@ -331,10 +351,15 @@ def evidence(
     signs[5] = s[_RESIDUAL_SHORT] / min(count, _SHORT)
     signs[6] = s[_RESIDUAL_LONG] / min(count, LONG)
     refit = seen < _REFIT_ALWAYS_BELOW or seen % _REFIT_EVERY == 0
+    surprises, beyond = room[0], room[1]
+    surprises[:], beyond[:] = 1.0, 0.0
+    for sign in range(SIGNS):
+        surprises[sign], beyond[sign] = _rarity(bins[sign], s, sign, refit, abs(signs[sign]))
+    for i in range(len(surprises)):
+        surprises[i] = min(_decades(max(surprises[i], _LEAST_TAIL)) + beyond[i], _LARGEST)
     total = 0.0
     for sign in range(SIGNS):
-        surprise = _surprise(bins[sign], s, sign, refit, abs(signs[sign]))
-        s[HELD + sign] = max(surprise, _HOLD * s[HELD + sign])
+        s[HELD + sign] = max(surprises[sign], _HOLD * s[HELD + sign])
         total += s[HELD + sign]
     s[_WEIGHT] *= 1.0 + 1.0 / _FORGETTING_POINTS
     if s[_WEIGHT] > _LARGEST_WEIGHT:

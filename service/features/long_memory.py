@@ -24,7 +24,7 @@ from service.features.zones import offsets_ms, zone
 from service.history.blocks import ALL, Firsts, Kind
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel, prefetch
+from service.kernels import borrowed, kernel, prefetch, prefetch_at
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -77,7 +77,8 @@ _JOINED_FROM = 2.5
 _JOINED_UNIT, _FEW = 4.25, 6.0
 _SOFT = 20.0
 _LARGEST = 1e140  # squares of larger numbers would overflow
-_AHEAD = 2  # points whose rows are on their way from memory
+_AHEAD = 4  # points whose rows are on their way from memory
+_HALTING_VALUES = 4  # a source of more may well have one that seldom changes
 _EARLY_HISTORY = 8  # points from which on a source is judged that began with its cohort's scales
 
 
@@ -88,8 +89,6 @@ class _Tables(NamedTuple):
     numbers: Floats
     residuals: Floats
     ring: npt.NDArray[np.float32]
-    distances: npt.NDArray[np.float32]
-    step_distances: npt.NDArray[np.float32]
     changes: Floats
     offs: npt.NDArray[np.float32]
     slots: npt.NDArray[np.float32]
@@ -181,7 +180,6 @@ def _advance(
 ) -> None:
     """What `advance` tells of each point, which is then learned; `marks` of those `marked`."""
     numbers, rings = borrowed(tables.numbers), borrowed(tables.ring)
-    distances, step_distances = borrowed(tables.distances), borrowed(tables.step_distances)
     covariance, precision = borrowed(tables.covariance), borrowed(tables.precision)
     residual_numbers, per_source = borrowed(tables.residuals), borrowed(tables.per_source)
     change_numbers, offs, bins = borrowed(tables.changes), borrowed(tables.offs), borrowed(tables.bins)
@@ -195,18 +193,25 @@ def _advance(
     signed = np.zeros(joint_values)
     work = np.empty((joint_values, joint_values))
     nowhere = np.zeros(2)
-    signs, unrolled = np.empty(changes.SIGNS), np.empty(deviations.LAGS, np.float32)
+    signs, room = np.empty(changes.SIGNS), np.empty((2, changes.ROOM))
+    unrolled = np.empty(deviations.LAGS, np.float32)
     for point in range(source.shape[0]):
         start, stop = row_start[point], row_start[point + 1]
         coming = point + _AHEAD
         if coming < source.shape[0]:
+            prefetch(per_source, source[coming])
+            with_ring = widths[coming] <= recurrence_values or (widths[coming] == 1 and signs_of_change)
             for row in range(row_start[coming], row_start[coming + 1]):
                 prefetch(numbers, series[row])
-                at = first[coming, _PAST] + series[row] - first[coming, _SERIES]
-                if widths[coming] <= recurrence_values:
-                    prefetch(rings, at)
-                    prefetch(distances, at)
-                    prefetch(step_distances, at)
+                if widths[coming] > 1:
+                    prefetch(residual_numbers, series[row])
+                if with_ring:
+                    prefetch(rings, first[coming, _PAST] + series[row] - first[coming, _SERIES])
+            if widths[coming] > 1 and joint_values > 0:
+                cells = first[coming, _RELATIONS]
+                for cell in range(cells, cells + min(int(rows[coming]), joint_values) ** 2, 16):
+                    prefetch_at(covariance, cell)
+                    prefetch_at(precision, cell)
             if widths[coming] == 1 and signs_of_change:
                 at = first[coming, _SIGNS]
                 prefetch(change_numbers, at)
@@ -234,7 +239,7 @@ def _advance(
             if changed[row]:  # its past is of another unit
                 s[:], residual_numbers[series[row], :] = 0.0, 0.0
                 if with_recurrence or with_signs:
-                    rings[at, :], distances[at, :], step_distances[at, :] = 0.0, 0.0, 0.0
+                    rings[at, :] = 0.0
                 if with_signs:
                     own_signs = first[point, _SIGNS]
                     change_numbers[own_signs, :], offs[own_signs, :] = 0.0, 0.0
@@ -255,9 +260,7 @@ def _advance(
             if with_recurrence or with_signs:
                 deviations.remember(distance, seen, rings[at])
             if with_recurrence:
-                nearest, nearest_steps = deviations.recurrence(
-                    seen, rings[at], distances[at], step_distances[at], unrolled
-                )
+                nearest, nearest_steps = deviations.recurrence(seen, rings[at], unrolled)
             halted = max(halted, deviations.standstill(x, s))
             off, recent_mean = deviations.deviate(x, s, nearest, nearest_steps, found[row - start])
             if with_cohorts and cohorts.is_lesson(seen + 1):
@@ -279,6 +282,7 @@ def _advance(
                     visits[own_signs],
                     bins[own_signs],
                     signs,
+                    room,
                 )
         fitting = False
         if width == 1:
@@ -312,7 +316,7 @@ def _advance(
                 own[_SLOW] += _SLOW_GAIN * (joined - own[_SLOW])
                 unit = _JOINED_UNIT * max(1.0, _FEW / width)
                 oddness[point] = (0.5 * joined + 0.25 * own[_HELD] + 0.25 * own[_SLOW]) * unit
-        if with_recurrence and halted > oddness[point]:
+        if width <= max(recurrence_values, _HALTING_VALUES) and halted > oddness[point]:
             oddness[point] = halted
         if not has_history:
             oddness[point] = evidence[point] = np.nan
@@ -343,7 +347,6 @@ class LongMemory:
     def __init__(self, config: LongMemoryConfig) -> None:
         self._config = config
         self._holidays = days_since_epoch(config.holidays)
-        lags = deviations.LAGS if config.recurrence_values else 1  # never used, but kernels want rows
         self.source_table = StateTable({"joined": Column(np.float64, _PER_SOURCE)})
         self.table = StateTable(
             {
@@ -351,13 +354,7 @@ class LongMemory:
                 "residuals": Column(np.float64, joint.NUMBERS),
             }
         )
-        self.past = StateTable(
-            {
-                "ring": Column(np.float32, deviations.LAGS),
-                "distances": Column(np.float32, lags),
-                "step_distances": Column(np.float32, lags),
-            }
-        )
+        self.past = StateTable({"ring": Column(np.float32, deviations.LAGS)})
         self.signs = StateTable(
             {
                 "changes": Column(np.float64, changes.NUMBERS),
@@ -433,8 +430,6 @@ class LongMemory:
             self.table["numbers"],
             self.table["residuals"],
             past["ring"],
-            past["distances"],
-            past["step_distances"],
             signs["changes"],
             signs["offs"],
             signs["slots"],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +24,7 @@ def evidence(values: Floats, step_ms: int = 300_000, off: Callable[[int], bool] 
     residuals = np.zeros(changes.LONG, np.float32)
     slots, visits = np.zeros(changes.PROFILES, np.float32), np.zeros(changes.PROFILES, np.uint8)
     bins = np.zeros((changes.SIGNS, changes.HISTOGRAM), np.uint32)
-    signs, out = np.empty(changes.SIGNS), np.empty(len(values))
+    signs, room, out = np.empty(changes.SIGNS), np.empty((2, changes.ROOM)), np.empty(len(values))
     past = np.zeros(deviations.NUMBERS)
     past[deviations.SEEN], past[deviations.FIRST] = 1.0, values[0]
     for i, x in enumerate(values):
@@ -32,13 +33,18 @@ def evidence(values: Floats, step_ms: int = 300_000, off: Callable[[int], bool] 
         step, distance = float(x - values[max(i - 1, 0)]), deviations.from_first(float(x), past)
         deviations.remember(distance, i, ring)
         out[i] = changes.evidence(
-            step, distance, half_hour, is_off, i, ring, state, residuals, slots, visits, bins, signs
+            step, distance, half_hour, is_off, i, ring, state, residuals, slots, visits, bins, signs, room
         )
     return out
 
 
 def noise(n: int = 3000) -> Floats:
     return np.random.default_rng(1).normal(size=n)
+
+
+@given(st.floats(1e-300, 1.0))
+def test_decades_of_a_share_are_its_logarithm(share: float) -> None:
+    assert changes._decades(share) == pytest.approx(-math.log10(share), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])

@@ -15,10 +15,10 @@ Floats = npt.NDArray[np.float64]
 def deviated(values: Floats) -> Floats:
     """Deviations (n, DEVIATIONS) of a series."""
     out, state = np.empty((len(values), DEVIATIONS)), np.zeros(NUMBERS)
-    rings, unrolled = np.zeros((3, LAGS), np.float32), np.empty(LAGS, np.float32)
+    ring, unrolled = np.zeros(LAGS, np.float32), np.empty(LAGS, np.float32)
     for i, x in enumerate(values):
-        deviations.remember(deviations.from_first(float(x), state), i, rings[0])
-        nearest = deviations.recurrence(i, rings[0], rings[1], rings[2], unrolled)
+        deviations.remember(deviations.from_first(float(x), state), i, ring)
+        nearest = deviations.recurrence(i, ring, unrolled)
         deviations.deviate(float(x), state, *nearest, out[i])
     return out
 
@@ -32,26 +32,31 @@ def stood_still(values: Floats) -> Floats:
     return told
 
 
-def nearest(values: Floats, gain: float) -> Floats:
-    """The same by the book: a running mean of distances for each lag, the least of them at each point."""
-    least = np.zeros(len(values))
-    distance = np.zeros(LAGS)
-    for t in range(len(values)):
-        lags = np.arange(6, min(t, LAGS - 1) + 1)
-        distance[lags] += gain * (np.abs(values[t] - values[t - lags]) - distance[lags])
-        if t >= 12:
-            least[t] = distance[lags].min()
+def nearest(values: Floats) -> Floats:
+    """The same by the book, (n, 2): the newest values and steps of each point beside those of each lag.
+
+    What lies before the first value is no distance away.
+    """
+    newest, weights, step_weights = np.array([0, 1, 2, 4, 8, 12]), [3, 2, 2, 2, 2, 1], [3, 3, 2, 2, 1]
+    all_lags, least = np.arange(6, LAGS - 12), np.zeros((len(values), 2))
+    padded = np.append(np.full(LAGS, np.nan), values)
+    for t in range(12, len(values)):
+        lags = all_lags[all_lags < t]
+        now, then = padded[LAGS + t - newest], padded[LAGS + t - newest - lags[:, None]]
+        steps = np.abs(np.diff(now) - np.diff(then))
+        least[t, 0] = np.average(np.nan_to_num(np.abs(now - then)), axis=1, weights=weights).min()
+        least[t, 1] = np.average(np.nan_to_num(steps), axis=1, weights=step_weights).min()
     return least
 
 
-def test_recurrence_is_the_least_running_distance_over_all_lags() -> None:
+def test_recurrence_is_the_least_distance_over_all_lags() -> None:
     values = np.random.default_rng(1).normal(size=900)
-    rings, unrolled = np.zeros((3, LAGS), np.float32), np.empty(LAGS, np.float32)
+    ring, unrolled = np.zeros(LAGS, np.float32), np.empty(LAGS, np.float32)
     found = []
     for i, x in enumerate(values):
-        deviations.remember(float(x), i, rings[0])
-        found.append(deviations.recurrence(i, rings[0], rings[1], rings[2], unrolled))
-    np.testing.assert_allclose([a for a, _ in found], nearest(values, 0.25), rtol=1e-4, atol=1e-5)
+        deviations.remember(float(x), i, ring)
+        found.append(deviations.recurrence(i, ring, unrolled))
+    np.testing.assert_allclose(found, nearest(values), rtol=1e-4, atol=1e-5)
 
 
 def test_a_rhythm_recurs_and_a_changed_cycle_does_not() -> None:
