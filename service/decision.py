@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_v
 from pydantic_core import CoreSchema, core_schema
 
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel
+from service.kernels import borrowed, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -169,6 +169,7 @@ _OPENED_AT, _CALM, _WORST, _POINTS = range(4)  # incident, per source
 
 # -log2 of a fifth: the exponent from which on a score is 0.
 _NO_SCORE = math.log2(5.0)
+_AHEAD = 6  # points whose rows are on their way from memory
 
 
 @kernel
@@ -219,6 +220,8 @@ def _decide(
 ) -> None:
     incidents = borrowed(incidents)
     for point in range(source.shape[0]):
+        if point + _AHEAD < source.shape[0]:
+            prefetch(incidents, source[point + _AHEAD])
         slot = source[point]
         anomalous[point] = False
         severity[point] = Severity.LOW

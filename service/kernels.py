@@ -147,12 +147,6 @@ def prefetch(table: npt.NDArray[Any], row: int) -> None:
         _prefetch_line(table, byte)  # type: ignore[call-arg]  # numba passes the first
 
 
-@kernel
-def prefetch_at(table: npt.NDArray[Any], cell: int) -> None:
-    """The same for the cache line of one number of a table (n,)."""
-    _prefetch_line(table, cell * table.itemsize)  # type: ignore[call-arg]  # numba passes the first
-
-
 @intrinsic
 def _copy_bytes(_: Any, out: Any, at: Any, text: Any, start: Any, count: Any) -> Any:  # noqa: ARG001 - fixed below
     """LLVM's memcpy between two arrays of bytes."""

@@ -272,6 +272,9 @@ def _advance(
         if point + _AHEAD < points:
             prefetch(bins, source[point + _AHEAD])
             prefetch(numbers, source[point + _AHEAD])
+            prefetch(policies, source[point + _AHEAD])
+            prefetch(pending, source[point + _AHEAD])
+            prefetch(acceptance, source[point + _AHEAD])
         opening[point], accepted[point] = False, 0
         elsewhere = reference[point]
         if math.isnan(elsewhere):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from service.features.deviations import LONG_MEMORY_POINTS
 from service.history.blocks import Firsts
 from service.history.table import Column
-from service.kernels import borrowed, kernel
+from service.kernels import borrowed, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -23,6 +23,7 @@ Singles = npt.NDArray[np.float32]
 _LONGEST_RUN, _SAID_EVERY = 32.0, 4.0
 _LEAST_POINTS = 30.0
 _HERE = -1.0
+_AHEAD = 6  # points whose rows are on their way from memory
 
 _SEEN, _RUN, _RUN_SQUARE = range(3)  # points since it came first, for which it is missing, mean square
 
@@ -61,6 +62,8 @@ def advance(
     """
     gaps = borrowed(gaps)
     for point in range(width.shape[0]):
+        if point + _AHEAD < width.shape[0] and width[point + _AHEAD] > 1:
+            prefetch(gaps, first[point + _AHEAD, 0])
         missing[point] = -1
         if width[point] < 2:
             continue

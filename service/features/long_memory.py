@@ -24,7 +24,7 @@ from service.features.zones import offsets_ms, zone
 from service.history.blocks import ALL, Firsts, Kind
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel, prefetch, prefetch_at
+from service.kernels import borrowed, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -77,7 +77,8 @@ _JOINED_FROM = 2.5
 _JOINED_UNIT, _FEW = 4.25, 6.0
 _SOFT = 20.0
 _LARGEST = 1e140  # squares of larger numbers would overflow
-_AHEAD = 4  # points whose rows are on their way from memory
+_AHEAD = 2  # points whose rows are on their way from memory
+_CELLS_A_LINE = 16
 _HALTING_VALUES = 4  # a source of more may well have one that seldom changes
 _EARLY_HISTORY = 8  # points from which on a source is judged that began with its cohort's scales
 
@@ -197,28 +198,22 @@ def _advance(
     unrolled = np.empty(deviations.LAGS, np.float32)
     for point in range(source.shape[0]):
         start, stop = row_start[point], row_start[point + 1]
-        coming = point + _AHEAD
-        if coming < source.shape[0]:
-            prefetch(per_source, source[coming])
-            with_ring = widths[coming] <= recurrence_values or (widths[coming] == 1 and signs_of_change)
-            for row in range(row_start[coming], row_start[coming + 1]):
-                prefetch(numbers, series[row])
-                if widths[coming] > 1:
-                    prefetch(residual_numbers, series[row])
-                if with_ring:
-                    prefetch(rings, first[coming, _PAST] + series[row] - first[coming, _SERIES])
-            if widths[coming] > 1 and joint_values > 0:
-                cells = first[coming, _RELATIONS]
-                for cell in range(cells, cells + min(int(rows[coming]), joint_values) ** 2, 16):
-                    prefetch_at(covariance, cell)
-                    prefetch_at(precision, cell)
-            if widths[coming] == 1 and signs_of_change:
-                at = first[coming, _SIGNS]
-                prefetch(change_numbers, at)
-                prefetch(offs, at)
-                prefetch(slots, at)
-                prefetch(visits, at)
-                prefetch(bins, at)
+        coming = min(point + _AHEAD, source.shape[0] - 1)
+        prefetch(per_source, source[coming])
+        wide, rows_ahead = int(widths[coming]), row_start[coming] - start
+        with_ring = wide <= recurrence_values or (wide == 1 and signs_of_change)
+        if wide > 1 and joint_values > 0:
+            cells = first[coming, _RELATIONS]
+            for cell in range(cells, cells + min(int(rows[coming]), joint_values) ** 2, _CELLS_A_LINE):
+                prefetch(covariance, cell)
+                prefetch(precision, cell)
+        if wide == 1 and signs_of_change:
+            at = first[coming, _SIGNS]
+            prefetch(change_numbers, at)
+            prefetch(offs, at)
+            prefetch(slots, at)
+            prefetch(visits, at)
+            prefetch(bins, at)
         own, width = per_source[source[point]], int(widths[point])
         first_series, past = int(first[point, _SERIES]), int(first[point, _PAST])
         with_signs = width == 1 and signs_of_change
@@ -229,6 +224,13 @@ def _advance(
         recent_mean = halted = known[point] = 0.0
         has_history = False
         for row in range(start, stop):
+            ahead = row + rows_ahead
+            if ahead < row_start[coming + 1]:  # one at a time: memory answers only so many at once
+                prefetch(numbers, series[ahead])
+                if wide > 1:
+                    prefetch(residual_numbers, series[ahead])
+                if with_ring:
+                    prefetch(rings, first[coming, _PAST] + series[ahead] - first[coming, _SERIES])
             x = values[row]
             judged[row] = False
             if math.isnan(x):

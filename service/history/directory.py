@@ -14,7 +14,7 @@ import numpy.typing as npt
 from service.history.blocks import KINDS, NONE, Firsts, length, wanted
 from service.history.layouts import LayoutRows, place_of_name
 from service.history.table import Array
-from service.kernels import borrowed, kernel
+from service.kernels import borrowed, kernel, prefetch
 from service.wire.batch import PointBatch
 from service.wire.texts import Text, same
 
@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 Slots = npt.NDArray[np.int32]
 
 RECENT_IDS = 4
+
+_AHEAD = 6  # points that what is on its way from memory is for
 
 SOURCE = np.dtype(
     [
@@ -209,6 +211,25 @@ def _admit(
 
 
 @kernel
+def _look_ahead(points: Array, point: int, stop: int, sources: Array, buckets: Slots, ids: Text) -> None:
+    """Ask for what points to come will be found by: a bucket, then the source it names, then that one's id.
+
+    What is named may be another source, where ids share a bucket; that costs time only.
+    """
+    mask = np.uint64(len(buckets) - 1)
+    if point + 3 * _AHEAD < stop:
+        prefetch(buckets, np.int64(points[point + 3 * _AHEAD].source_hash & mask))
+    if point + 2 * _AHEAD < stop:
+        slot = buckets[np.int64(points[point + 2 * _AHEAD].source_hash & mask)] - 1
+        if slot >= 0:
+            prefetch(sources, slot)
+    if point + _AHEAD < stop:
+        slot = buckets[np.int64(points[point + _AHEAD].source_hash & mask)] - 1
+        if slot >= 0:
+            prefetch(ids, sources[slot].id_start)
+
+
+@kernel
 def place(
     batch: PointBatch,
     point: int,
@@ -241,6 +262,7 @@ def place(
     row_start, first = borrowed(placed.row_start), borrowed(placed.first)
     placed_names = borrowed(placed.names)
     while point < stop:
+        _look_ahead(points, point, stop, sources, buckets, ids)
         p = points[point]
         width = p.stop_value - p.first_value
         slot = find(sources, buckets, ids, p.source_hash, text, p.source_start, p.source_stop)
