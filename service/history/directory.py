@@ -218,13 +218,13 @@ def _look_ahead(points: Array, point: int, stop: int, sources: Array, buckets: S
     """
     mask = np.uint64(len(buckets) - 1)
     if point + 3 * _AHEAD < stop:
-        prefetch(buckets, np.int64(points[point + 3 * _AHEAD].source_hash & mask))
+        prefetch(buckets, int(points[point + 3 * _AHEAD].source_hash & mask))
     if point + 2 * _AHEAD < stop:
-        slot = buckets[np.int64(points[point + 2 * _AHEAD].source_hash & mask)] - 1
+        slot = buckets[int(points[point + 2 * _AHEAD].source_hash & mask)] - 1
         if slot >= 0:
             prefetch(sources, slot)
     if point + _AHEAD < stop:
-        slot = buckets[np.int64(points[point + _AHEAD].source_hash & mask)] - 1
+        slot = buckets[int(points[point + _AHEAD].source_hash & mask)] - 1
         if slot >= 0:
             prefetch(ids, sources[slot].id_start)
 
