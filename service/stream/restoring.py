@@ -291,11 +291,11 @@ class Restorer:
         """A history begins: said before the first result of it, so that it is known where, ever after."""
         born = standing.log.start if self.from_earliest else standing.log.stop
         pipeline = self.make_pipeline(number, born)
-        self.at_birth(pipeline, number)
         about = About(subject, number, born, born, 0, NONE, NONE, self._now_ms())
         self.writer.go_on_from(number, Written())
         if self.writer.write(about, pipeline.state()).result() is None:
             raise AnomalydError(f"the birth of partition {number} could not be written")
+        self.at_birth(pipeline, number)
         return _Underway(pipeline, about, born)
 
     def _now_ms(self) -> int:
