@@ -40,6 +40,8 @@ class Measured:
     """Names and recency, beside the tables."""
     tables_slack: float
     """Room that tables hold beyond their rows, as they double."""
+    snapshot_copies: float
+    """Of one partition's state while it is saved: the one taken, and what is on its way."""
     compressed_share: float
     """Bytes on the wire of a byte of JSON, with lz4 in full batches."""
 
@@ -47,12 +49,13 @@ class Measured:
 MEASURED = Measured(
     date="2026-11-26",
     machine="2 cores of an AMD EPYC, shared with broker, sender and reader, Python 3.11",
-    cpu_us_per_point=7.5,
-    cpu_us_per_value=2.1,
+    cpu_us_per_point=3.2,
+    cpu_us_per_value=1.6,
     worker_cores=1.0,
-    process_bytes=480e6,
+    process_bytes=420e6,
     directory_bytes_per_source=168.0,
     tables_slack=1.05,
+    snapshot_copies=3.0,
     compressed_share=0.25,
 )
 
@@ -108,24 +111,26 @@ def size(demand: Demand, config: DetectionConfig, measured: Measured = MEASURED)
     workers = max(math.ceil(busy / (measured.worker_cores * _HEADROOM)), 1)
     point = _POINT_AROUND + _POINT_BYTES + demand.values * _POINT_BYTES_PER_VALUE
     result = _RESULT_AROUND + _RESULT_BYTES + demand.values * _RESULT_BYTES_PER_VALUE
+    partitions = max(2 ** math.ceil(math.log2(2 * workers)), _SMALLEST_PARTITIONS)
+    rss = _rss(demand.sources / workers, per_source, partitions / workers, measured)
     return Sizing(
         state_bytes_per_source=per_source,
         state_bytes=state,
         cpu_us_per_point=cpu,
         cores=busy / _HEADROOM,
         workers=workers,
-        partitions=max(2 ** math.ceil(math.log2(2 * workers)), _SMALLEST_PARTITIONS),
-        worker_rss_bytes=_rss(demand.sources / workers, per_source, measured),
-        rss_bytes=workers * _rss(demand.sources / workers, per_source, measured),
+        partitions=partitions,
+        worker_rss_bytes=rss,
+        rss_bytes=workers * rss,
         network_in_bytes_per_second=demand.rate * point * measured.compressed_share,
         network_out_bytes_per_second=demand.rate * result * measured.compressed_share,
         snapshot_bytes=state,
     )
 
 
-def _rss(sources: float, per_source: float, measured: Measured) -> float:
-    """Memory of one process."""
-    tables = per_source * measured.tables_slack
+def _rss(sources: float, per_source: float, partitions: float, measured: Measured) -> float:
+    """Memory of one process with so many partitions, while one of them is saved."""
+    tables = per_source * (measured.tables_slack + measured.snapshot_copies / partitions)
     return measured.process_bytes + sources * (tables + measured.directory_bytes_per_source)
 
 
@@ -135,7 +140,7 @@ def predicted(settings: Settings, sources: int, values: int) -> dict[str, float]
     return {
         "cpu_s_per_million": cpu_us_per_point(values),
         "state_bytes_per_source": per_source,
-        "peak_rss_bytes": _rss(sources, per_source, MEASURED),
+        "peak_rss_bytes": _rss(sources, per_source, settings.topics.partitions, MEASURED),
     }
 
 
