@@ -27,7 +27,7 @@ LONG_MEMORY_POINTS = 50_000.0
 LAGS = 256
 _FIRST_LAG = 6
 _SPAN = 12  # from the newest to the oldest of the points that are compared
-_TWICE, _THRICE = np.float32(2.0), np.float32(3.0)
+_TWICE, _THRICE, _FOUR = np.float32(2.0), np.float32(3.0), np.float32(4.0)
 _SMOOTHING = 0.1
 _SHORT_MEDIAN_POINTS, _LONG_MEDIAN_POINTS = 300.0, 3000.0
 _MEDIAN_STEP = 1.5
@@ -160,13 +160,13 @@ def _nearest(x: Ring, lags: int) -> tuple[float, float]:
     for i in range(lags):
         d0, d1, d2 = x0 - then0[i], x1 - then1[i], x2 - then2[i]
         d4, d8, d12 = x4 - then4[i], x8 - then8[i], x12 - then12[i]
-        values = _THRICE * _apart(d0) + _apart(d12)
-        values += _TWICE * (_apart(d1) + _apart(d2) + _apart(d4) + _apart(d8))
-        steps = _THRICE * (_apart(d0 - d1) + _apart(d1 - d2)) + _apart(d8 - d12)
+        values = _FOUR * _apart(d0) + _THRICE * _apart(d1) + _apart(d8) + _apart(d12)
+        values += _TWICE * (_apart(d2) + _apart(d4))
+        steps = _FOUR * _apart(d0 - d1) + _THRICE * _apart(d1 - d2) + _apart(d8 - d12)
         steps += _TWICE * (_apart(d2 - d4) + _apart(d4 - d8))
         least = min(least, np.float32(values).view(np.int32))
         least_step = min(least_step, np.float32(steps).view(np.int32))
-    return float(np.int32(least).view(np.float32)) / 12.0, float(np.int32(least_step).view(np.float32)) / 11.0
+    return float(np.int32(least).view(np.float32)) / 13.0, float(np.int32(least_step).view(np.float32)) / 12.0
 
 
 @kernel

@@ -37,7 +37,7 @@ def nearest(values: Floats) -> Floats:
 
     What lies before the first value is no distance away.
     """
-    newest, weights, step_weights = np.array([0, 1, 2, 4, 8, 12]), [3, 2, 2, 2, 2, 1], [3, 3, 2, 2, 1]
+    newest, weights, step_weights = np.array([0, 1, 2, 4, 8, 12]), [4, 3, 2, 2, 1, 1], [4, 3, 2, 2, 1]
     all_lags, least = np.arange(6, LAGS - 12), np.zeros((len(values), 2))
     padded = np.append(np.full(LAGS, np.nan), values)
     for t in range(12, len(values)):
