@@ -80,11 +80,11 @@ def test_every_gate_holds_a_point_now_and_then() -> None:
 
 def test_what_feedback_announced_is_held_by_that() -> None:
     pipeline = DetectionPipeline(CONFIG)
-    pipeline.score(batch(0, 1002))
+    pipeline.score(batch(0, 1004))
     control = {"sourceId": "one", "control": {"feedback": "expected", "until": START_MS + 60_000 * 600}}
     values, place = [json.dumps(control).encode()], np.array([POINTS])
     pipeline.score(read(RecordBatch(values, [None], [None], place, place), InputLimits()))
-    insight = pipeline.examine(batch(1002, 1003))
+    insight = pipeline.examine(batch(1004, 1005))
     assert insight.held_by[0] is Gate.EXPECTED
     assert insight.result["heldBy"] == "expected"
     assert insight.verdict.startswith("No anomaly: score 0.")
