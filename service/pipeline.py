@@ -26,7 +26,7 @@ from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.features.engine import Feature, FeatureBatch, FeatureConfig, FeatureEngine
 from service.feedback import Answer, Feedback
 from service.history.sources import Placement, Sources
-from service.history.table import Array, StateTable
+from service.history.table import Array, Copied, StateTable
 from service.insight import Insight
 from service.publication import Obeyed, Outcome, Outcomes, Publication, ScoredPoints
 from service.settling import Settling
@@ -177,15 +177,20 @@ class DetectionPipeline:
         """Memory of the per-source state."""
         return sum(table.nbytes for table, _ in self._saved().values()) + self.sources.nbytes
 
+    @property
+    def saved_bytes(self) -> int:
+        """Of the large arrays of `state`."""
+        return sum(rows * table.row_bytes for table, rows in self._saved().values())
+
     def bytes_per_source(self, values: int) -> int:
         """State of one source of so many values, without the room that tables keep for growth."""
         return self.sources.bytes_of(values)
 
-    def state(self) -> dict[str, Array]:
-        """Everything that a later result depends on, as copies: see `restore`."""
+    def state(self, copied: Copied = np.copy) -> dict[str, Array]:
+        """Everything that a later result depends on, as copies, the large ones by `copied`: see `restore`."""
         parts = {
             "sources": self.sources.state(),
-            **{name: table.arrays(rows) for name, (table, rows) in self._saved().items()},
+            **{name: table.arrays(rows, copied) for name, (table, rows) in self._saved().items()},
             "absence": self._absence.state(),
             "cohorts": self._features.long_memory.cohorts.state(),
             "anomalies": self._feedback.state(),

@@ -5,14 +5,16 @@ A row is a slot: the same number in every column. What the columns mean is their
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Copied: TypeAlias = Callable[[Array], Array]
+"""Makes a copy of an array that is contiguous."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,9 @@ class StateTable:
         for array in self._arrays.values():
             array[targets] = array[rows]
 
-    def arrays(self, rows: int) -> dict[str, Array]:
+    def arrays(self, rows: int, copied: Copied = np.copy) -> dict[str, Array]:
         """Copies of the first `rows` rows of every column, for a snapshot."""
-        return {name: array[:rows].copy() for name, array in self._arrays.items()}
+        return {name: copied(array[:rows]) for name, array in self._arrays.items()}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take up what `arrays` gave.

@@ -294,7 +294,7 @@ class StreamRuntime:
                 continue
             del self._restoring[number]
             self._partitions[number] = _Live(restored.pipeline, restored.offset, restored.offset)
-            self._snapshots.begin(restored.about, restored.offset)
+            self._snapshots.begin(restored.about, restored.offset, restored.pipeline)
 
     def _fetch(self, at: TopicPartition) -> None:
         """Have the client fetch from this offset on.

@@ -44,8 +44,9 @@ class SnapshotTaker:
         self._config, self._writer, self._metrics, self._clock = config, writer, metrics, clock
         self._since: dict[int, _Since] = {}
 
-    def begin(self, about: About, offset: int) -> None:
+    def begin(self, about: About, offset: int, pipeline: DetectionPipeline) -> None:
         """A partition goes live at `offset`, restored from the snapshot that `about` is of."""
+        self._writer.make_room(pipeline.saved_bytes)
         age_s = max(self._clock.now() - about.taken_ms / 1000.0, 0.0)
         at = self._clock.monotonic() - age_s
         self._since[about.partition] = _Since(about, at, at, offset - about.offset)
@@ -90,7 +91,7 @@ class SnapshotTaker:
             return
         taken_ms = int(self._clock.now() * 1000)
         about = replace(since.about, offset=offset, generation=1, taken_ms=taken_ms)
-        written = self._writer.write(about, pipeline.state())
+        written = self._writer.save(about, pipeline.state)
         since.look()
         self._since[partition] = _Since(about, self._clock.monotonic(), since.standing_at, written=written)
 

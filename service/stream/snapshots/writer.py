@@ -7,14 +7,16 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, ParamSpec, TypeVar, cast
 
+import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from service.clock import Clock
 from service.errors import AnomalydError
+from service.history.copies import CopyRoom
 from service.history.frozen import Frozen, freeze
-from service.history.table import Array
+from service.history.table import Array, Copied
 from service.logs import Logger
 from service.metrics import Metrics
 from service.stream.crash_points import here
@@ -23,6 +25,9 @@ from service.stream.snapshots.form import CHUNK_BYTES, NONE, POINTER, About
 
 _PATIENCE_S = 60.0  # for the cluster to take one
 _LOOK_S = 0.5
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,8 @@ class SnapshotWriter:
         self._cache = cache
         self._metrics, self._clock, self._log = metrics, clock, log
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
-        self._pending: set[Future[Written | None]] = set()
+        self._pending: set[Future[Any]] = set()
+        self._room = CopyRoom()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._newest: dict[int, Written] = {}
@@ -72,12 +78,28 @@ class SnapshotWriter:
         """How long the partition's newest snapshot took to write; 0 if that is not known."""
         return self._newest.get(partition, Written()).seconds
 
+    def make_room(self, nbytes: int) -> None:
+        """States of so many bytes will be saved: have the memory for their copies ready by then."""
+        self._submit(self._room.ensure, nbytes)
+
+    def save(self, about: About, state: Callable[[Copied], Mapping[str, Array]]) -> Future[Written | None]:
+        """Copy a state now, and write it as `write` does. The caller goes on to change it."""
+        if not self.wait(0.0):  # the copy that is being written still takes the room
+            return self.write(about, state(np.copy))
+        self._room.clear()
+        written = self.write(about, state(self._room.copied))
+        self._submit(self._room.fit)
+        return written
+
     def write(self, about: About, arrays: Mapping[str, Array]) -> Future[Written | None]:
         """Write a snapshot soon; `None` if it failed. The arrays are no longer the caller's.
 
         Generation and place of `about` are filled in; a generation of 0 stays one.
         """
-        future = self._thread.submit(self._write, about, arrays)
+        return self._submit(self._write, about, arrays)
+
+    def _submit(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future = self._thread.submit(job, *args, **kwargs)
         with self._lock:
             self._pending.add(future)
         future.add_done_callback(self._done)
@@ -94,7 +116,7 @@ class SnapshotWriter:
         self._closed.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _done(self, future: Future[Written | None]) -> None:
+    def _done(self, future: Future[Any]) -> None:
         with self._lock:
             self._pending.discard(future)
 

@@ -29,6 +29,7 @@ class NotingWriter:
     def __init__(self) -> None:
         self.share: float | None = 0.0  # of the time that writing took by now; None while one is written
         self.took_s = 0.0
+        self.room = 0
         self.written: list[About] = []
         self.futures: list[Future[Written | None]] = []
 
@@ -38,13 +39,18 @@ class NotingWriter:
     def rested(self, share: float) -> bool:
         return self.share is not None and self.share <= share
 
-    def write(self, about: About, _arrays: Any) -> Future[Written | None]:
+    def make_room(self, nbytes: int) -> None:
+        self.room = nbytes
+
+    def save(self, about: About, _state: Any) -> Future[Written | None]:
         self.written.append(about)
         self.futures.append(Future())
         return self.futures[-1]
 
 
 class NoPipeline:
+    saved_bytes = 4321
+
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
         return {}
 
@@ -64,7 +70,7 @@ class Taking:
         taken_ms = int((self.clock.now() - age_s) * 1000)
         of = about(100, partition=partition)
         of = About(of.subject, partition, 0, 100, 1, 0, 0, taken_ms)
-        self.taker.begin(of, 100 + replayed)
+        self.taker.begin(of, 100 + replayed, PIPELINE)
 
     @property
     def ages(self) -> dict[str, float]:
@@ -173,6 +179,12 @@ def test_what_is_taken_is_of_its_offset_and_time_and_counting_begins_anew() -> N
     assert taking.taker.due() is None
     taking.taker.committed(0, 1, 0.0)
     assert taking.taker.due() == 0
+
+
+def test_room_for_the_copy_is_made_when_a_partition_goes_live() -> None:
+    taking = Taking()
+    taking.begin()
+    assert taking.writer.room == NoPipeline.saved_bytes
 
 
 def test_nothing_is_taken_where_nothing_came() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import cast
 
+import numpy as np
+import pytest
 from confluent_kafka import KafkaError
 
+from service.history.table import Column, StateTable
 from service.stream.snapshots.form import NONE
 from service.stream.snapshots.writer import Written
 from tests.stream.memory_kafka import MemoryKafka
@@ -30,6 +34,32 @@ def test_the_manifest_comes_last_and_leads_to_the_one_before() -> None:
     newest, older = snapshots_of(kafka).newest_first()
     assert (newest.about.chunks_from, newest.about.previous) == (4, 3)
     assert (older.about.chunks_from, older.about.previous) == (0, NONE)
+
+
+@pytest.mark.parametrize("room", [0, 100, 10_000_000])
+def test_a_state_is_written_as_it_was_when_it_was_saved(room: int) -> None:
+    kafka, go_on = MemoryKafka(), threading.Event()
+    writer = writer_of(kafka)
+    writer.make_room(room)
+    held = StateTable({"some": Column(np.int64), "more": Column(np.float64, 300)}, rows=1000)
+    assert writer.wait(10.0)
+    writer._thread.submit(go_on.wait)
+    saved = []
+    for offset in (10, 20, 30):  # the second and the third while the first still waits to be written
+        held["some"][:], held["more"][:] = offset, offset / 7
+        saved.append(writer.save(about(offset), lambda copied: held.arrays(900, copied)))
+    held["some"][:] = held["more"][:] = -1
+    go_on.set()
+    assert all(future.result() is not None for future in saved)
+    assert writer.wait(10.0)
+    held["some"][:], held["more"][:] = 40, 40 / 7
+    assert writer.save(about(40), lambda copied: held.arrays(900, copied)).result() is not None
+    found = list(snapshots_of(kafka).newest_first())
+    assert [each.about.offset for each in found] == [40, 30, 20, 10]
+    for each in found:
+        arrays = snapshots_of(kafka).load(each)
+        np.testing.assert_array_equal(arrays["some"], np.full(900, each.about.offset))
+        np.testing.assert_array_equal(arrays["more"], np.full((900, 300), each.about.offset / 7))
 
 
 def test_it_goes_on_from_what_was_restored() -> None:
