@@ -181,7 +181,7 @@ def test_only_the_stream_and_the_benchmark_know_kafka() -> None:
         ("slack_sdk", {"alerting/channels/slack.py"}),
         ("smtplib", {"alerting/channels/email.py"}),
         ("sklearn", {"detectors/autoencoder.py"}),
-        ("numba", {"kernels.py"}),
+        ("numba", {"kernels.py", "detectors/register_walk.py"}),
         ("matplotlib", {"bench/plot.py"}),
     ],
 )

@@ -71,12 +71,12 @@ class Plan:
 
 
 _SMALL, _BROAD = Case(1_000, 1), Case(100_000, 4)
-_QUICK = Plan((_SMALL, _BROAD), 3, 300_000, (Load(5_000, 6.0, 2.0), Load(50_000, 6.0, 2.0)))
+_QUICK = Plan((_SMALL, _BROAD), 3, 300_000, (Load(5_000, 9.0, 5.0), Load(50_000, 9.0, 5.0)))
 _FULL = Plan(
     (_SMALL, Case(1_000, 4), Case(100_000, 1), _BROAD),
     5,
     600_000,
-    (Load(5_000, 8.0, 2.0), Load(50_000, 8.0, 2.0)),
+    (Load(5_000, 12.0, 6.0), Load(50_000, 12.0, 6.0)),
 )
 MILLION = Case(1_000_000, 1)
 

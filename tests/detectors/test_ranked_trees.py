@@ -8,10 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.detectors import register_walk
 from service.detectors.ranked_trees import MOST_CUTS, RankedTrees
 
 Floats = npt.NDArray[np.float64]
 Heaps = tuple[npt.NDArray[np.int8], Floats, Floats]  # dimension, cut, what the leaves say
+
+
+WAYS = (0, register_walk.LEVELS) if register_walk.AVAILABLE else (0,)
+"""How many levels are walked in registers: none anywhere, and what this processor can."""
 
 
 def forest(seed: int, trees: int, depth: int, dimensions: int = 6) -> Heaps:
@@ -44,12 +49,16 @@ def leaf_of(vector: Floats, dimension: npt.NDArray[np.int8], cut: Floats) -> int
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 7), st.integers(0, 600))
-def test_points_end_where_a_walk_from_cut_to_cut_ends(seed: int, trees: int, depth: int, n: int) -> None:
+@given(
+    st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 10), st.integers(0, 600), st.sampled_from(WAYS)
+)
+def test_points_end_where_a_walk_from_cut_to_cut_ends(
+    seed: int, trees: int, depth: int, n: int, by_registers: int
+) -> None:
     heaps = dimension, cut, says = forest(seed, trees, depth)
     vectors = points(seed + 1, n, heaps)
     counts = np.zeros(says.shape, np.int64)
-    sums = RankedTrees.of(dimension, cut, 6).add_up(vectors, says, counts)
+    sums = RankedTrees.of(dimension, cut, 6, by_registers).add_up(vectors, says, counts)
     expected = np.zeros_like(counts)
     for vector, added in zip(vectors, sums, strict=True):
         if np.isnan(vector[0]):
@@ -67,30 +76,31 @@ def test_points_end_where_a_walk_from_cut_to_cut_ends(seed: int, trees: int, dep
 CUTS = st.floats(-2, 2) | st.sampled_from([0.0, -0.0, 5e-324, -5e-324, 1e-45, 0.1, float(np.float32(0.1))])
 
 
-@given(st.lists(CUTS, min_size=1, max_size=40), st.data())
+@given(st.lists(CUTS, min_size=1, max_size=40), st.data(), st.sampled_from(WAYS))
 def test_a_coordinate_is_above_the_cuts_that_it_is_greater_than_as_a_32_bit_number(
-    cuts: list[float], data: st.DataObject
+    cuts: list[float], data: st.DataObject, by_registers: int
 ) -> None:
     near = [np.nextafter(np.float32(cut), np.float32(to)) for cut in cuts for to in (-3, 3)]
     coordinates = st.sampled_from([*cuts, *map(float, near), np.inf, -np.inf]) | st.floats(allow_nan=False)
     vectors = np.zeros((10, 6))
     vectors[:, 2] = data.draw(st.lists(coordinates, min_size=10, max_size=10))
     dimension, says = np.full((len(cuts), 1), 2, np.int8), np.tile([0.0, 1.0], (len(cuts), 1))
-    sums = RankedTrees.of(dimension, np.array(cuts)[:, None], 6).add_up(vectors, says)
+    sums = RankedTrees.of(dimension, np.array(cuts)[:, None], 6, by_registers).add_up(vectors, says)
     with np.errstate(over="ignore"):
         taken = vectors[:, 2].astype(np.float32).astype(np.float64)
     assert sums.tolist() == [sum(x > cut for cut in cuts) for x in taken]
 
 
-def test_trees_with_many_cuts_walk_in_groups() -> None:
-    heaps = dimension, cut, says = forest(1, 60, 8)
-    trees = RankedTrees.of(dimension, cut, 6)
+@pytest.mark.parametrize("by_registers", WAYS)
+def test_trees_with_many_cuts_walk_in_groups(by_registers: int) -> None:
+    heaps = dimension, cut, says = forest(1, 400, 8)
+    trees = RankedTrees.of(dimension, cut, 6, by_registers)
     assert len(trees.cuts) > 1
     assert trees.group_start.tolist() == sorted(set(trees.group_start.tolist()))
     vectors = points(2, 70, heaps)
     for vector, added in zip(vectors, trees.add_up(vectors, says), strict=True):
         if not np.isnan(vector[0]):
-            leaves = [leaf_of(vector, dimension[tree], cut[tree]) for tree in range(60)]
+            leaves = [leaf_of(vector, dimension[tree], cut[tree]) for tree in range(400)]
             assert added == sum(float(says[tree, leaf]) for tree, leaf in enumerate(leaves))
 
 
@@ -103,12 +113,15 @@ def test_sums_are_the_same_for_any_batches(first: int, second: int) -> None:
     np.testing.assert_array_equal(np.concatenate(parts), trees.add_up(vectors, says))
 
 
-def test_a_tree_may_have_as_many_cuts_of_a_dimension_as_a_rank_can_tell_apart() -> None:
-    cut = np.sort(np.random.default_rng(5).uniform(-1, 1, MOST_CUTS))[None]
-    dimension = np.zeros((1, MOST_CUTS), np.int8)
-    says = np.arange(MOST_CUTS + 1.0)[None]
+@pytest.mark.parametrize("by_registers", WAYS)
+def test_a_tree_may_have_as_many_cuts_of_a_dimension_as_a_rank_can_tell_apart(by_registers: int) -> None:
+    cut = np.sort(np.random.default_rng(5).uniform(-1, 1, 2**13 - 1))[None]
+    cut[0, MOST_CUTS:] = np.inf
+    dimension = np.zeros(cut.shape, np.int8)
+    says = np.arange(2.0**13)[None]
     vectors = np.random.default_rng(6).uniform(-1, 1, (50, 6))
-    sums = RankedTrees.of(dimension, cut, 6).add_up(vectors, says)
+    vectors[:2, 0] = -2, 2  # below all cuts, and above all
+    sums = RankedTrees.of(dimension, cut, 6, by_registers).add_up(vectors, says)
     assert sums.tolist() == [leaf_of(vector, dimension[0], cut[0]) for vector in vectors]
     with pytest.raises(ValueError, match="tree 0"):
-        RankedTrees.of(np.zeros((1, 2047), np.int8), np.linspace(0, 1, 2047)[None], 6)
+        RankedTrees.of(np.zeros((1, 2**14 - 1), np.int8), np.linspace(0, 1, 2**14 - 1)[None], 6)
