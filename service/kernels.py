@@ -166,6 +166,24 @@ copy_bytes = cast(Callable[..., None], _copy_bytes)
 
 
 @intrinsic
+def _move_numbers(_: Any, array: Any, to: Any, start: Any, count: Any) -> Any:  # noqa: ARG001 - fixed below
+    """LLVM's memmove within an array of doubles."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        own = context.make_array(signature.args[0])(context, builder, arguments[0])
+        move: Any = cgutils.raw_memmove
+        target, source = (builder.gep(own.data, [place]) for place in arguments[1:3])
+        move(builder, target, source, arguments[3], 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, types.intp), emit
+
+
+move_numbers = cast(Callable[[npt.NDArray[np.float64], int, int, int], None], _move_numbers)
+"""In a kernel: move so many neighbours within an array, also over themselves."""
+
+
+@intrinsic
 def _call_foreign(_: Any, function: Any, first: Any, second: Any, third: Any) -> Any:  # noqa: ARG001 - fixed below
     """A call of the C function at an address, of three words that gives one."""
 

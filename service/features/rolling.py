@@ -2,8 +2,8 @@
 
 A row is the values in ascending order, the rank of each place of arrival (how many values came before, modulo
 window, so that the oldest stands at `ranks[seen % window]`), and the running mean and sum of squared
-deviations. Nothing here allocates; every kernel changes only the row it is given. Searches add a comparison's
-outcome instead of branching on it: in noise every second branch is mispredicted, which costs more.
+deviations. Nothing here allocates; every kernel changes only the row it is given. Comparisons' outcomes are
+reckoned with instead of branched on: in noise every second branch is mispredicted, which costs more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel
+from service.kernels import kernel, move_numbers
 
 Floats = npt.NDArray[np.float64]
 Ranks = npt.NDArray[np.uint8]
@@ -38,44 +38,34 @@ def exact_moments(ascending: Floats, count: int) -> tuple[float, float]:
 
 @kernel
 def rank_of(ascending: Floats, count: int, x: float) -> int:
-    """How many of the `count` values are below or equal to `x`."""
-    low, left = 0, count
-    while left > 0:
-        half = (left + 1) // 2
-        low += half * (ascending[low + half - 1] <= x)
-        left -= half
-    return low
+    """How many of the `count` values are below or equal to `x`.
+
+    All are looked at, many at once: a search is as fast, but what hangs on its outcome waits for each step.
+    """
+    below = 0
+    for i in range(count):
+        below += int(ascending[i] <= x)
+    return below
 
 
 @kernel
 def push_value(ascending: Floats, ranks: Ranks, seen: int, x: float) -> float:
-    """Put `x` in the place of the oldest value, which is returned; while the window fills, 0 and one more."""
+    """Put `x` in the place of the oldest value, which is returned; while the window fills, 0 and one more.
+
+    What stands between the two places moves by one, in one way for both directions.
+    """
     window = ascending.shape[0]
-    place = seen % window
+    place, is_full = seen % window, seen >= window
     to = rank_of(ascending, min(seen, window), x)
-    if seen < window:
-        for i in range(seen, to, -1):
-            ascending[i] = ascending[i - 1]
-        for i in range(seen):
-            ranks[i] += np.uint8(ranks[i] >= to)
-        ascending[to] = x
-        ranks[place] = to
-        return 0.0
-    at = int(ranks[place])
-    old = float(ascending[at])
-    if to > at:
-        to -= 1
-        for i in range(at, to):
-            ascending[i] = ascending[i + 1]
-        low, high = np.uint8(at), np.uint8(to)
-        for i in range(window):
-            ranks[i] -= np.uint8((ranks[i] > low) & (ranks[i] <= high))
-    else:
-        for i in range(at, to, -1):
-            ascending[i] = ascending[i - 1]
-        low, high = np.uint8(to), np.uint8(at)
-        for i in range(window):
-            ranks[i] += np.uint8((ranks[i] >= low) & (ranks[i] < high))
+    at = int(ranks[place]) if is_full else seen
+    old = float(ascending[at]) if is_full else 0.0
+    down = int(to > at)  # what stands between, as `x` comes to stand above it
+    to -= down
+    first, last = min(at, to), max(at, to)
+    move_numbers(ascending, first + 1 - down, first + down, last - first)
+    low, high, step = np.uint8(first), np.uint8(last), np.uint8(1 - 2 * down)
+    for i in range(window):
+        ranks[i] += np.uint8((ranks[i] >= low) & (ranks[i] <= high)) * step
     ascending[to] = x
     ranks[place] = to
     return old
