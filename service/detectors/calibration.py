@@ -265,7 +265,7 @@ def _advance(
     accepted: Ints,
 ) -> None:
     bins, numbers, pending = borrowed(bins), borrowed(numbers), borrowed(pending)
-    policies, acceptance = borrowed(policies), borrowed(acceptance)
+    policies, acceptance, prior = borrowed(policies), borrowed(acceptance), borrowed(prior)
     points = source.shape[0]
     last, level = np.nan, 0.0
     for point in range(points):

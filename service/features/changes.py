@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.features.deviations import LAGS
-from service.kernels import kernel
+from service.kernels import borrowed, kernel
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
@@ -31,7 +31,7 @@ PROFILES = 2 * SLOTS  # of all days, or, once off days are told apart, of workin
 SPAN = 48  # points of the standard deviation, the longest
 _SHORT, LONG = 6, 24
 BINS = 48
-ROOM = 8  # numbers that are worked on at once
+ROOM = 8, 8  # rows of numbers that are worked on at once: those of the signs, and one more
 
 _MEDIAN_POINTS = 3000.0
 _MEDIAN_STEP = 1.5
@@ -75,6 +75,10 @@ NUMBERS = _OWN_ROOT + 1
 # less one. A window that begins at 0 waits for the first value above 0.
 _BASE, _TOTAL, _EDGE = range(BINS, BINS + 3)
 HISTOGRAM = BINS + 3
+
+
+# Rows of the room to work in.
+_VALUE, _LOWER, _UPPER, _ABOVE, _WITHIN, _ALL, _DECADES, _SURPRISE = range(ROOM[0])
 
 
 @kernel
@@ -135,29 +139,29 @@ def _weight_above(bins: Bins, i: int) -> float:
 
 
 @kernel
-def _rarity(bins: Bins, s: Floats, sign: int, refit: bool, value: float) -> tuple[float, float]:
-    """How rare a value is among its past, which it joins: a share of it, and decades beyond that share."""
+def _rank(own: Bins, s: Floats, sign: int, refit: bool, value: float, room: Floats) -> None:
+    """Put what tells how rare a sign's value is among its past into its column of `room`; it then joins that.
+
+    The value, its bin's edges, the weight above the bin, in it and altogether. In the tail instead of a bin
+    where that begins, and the decades a unit.
+    """
     number = _octave_bin(value)
-    if bins[_BASE] == 0 and value > 0.0:
-        bins[_BASE] = max(number - BINS // 2, 1)
-    if refit and bins[_BASE] > 0:
-        s[_STEEPNESS + sign] = _refit(bins, s[_WEIGHT])
-    share, beyond, i = 1.0, 0.0, 0
-    base, edge, total = int(bins[_BASE]), int(bins[_EDGE]), float(bins[_TOTAL])
-    if base > 0:
-        i = min(max(number - base, 0), BINS - 1)
-        if total > 0.0 and i > edge:
-            share = _weight_above(bins, edge) / total
-            beyond = (value - _edge_of(base + edge + 1)) * s[_STEEPNESS + sign]
-        elif total > 0.0:
-            lower, upper = _edge_of(base + i), _edge_of(base + i + 1)
-            at_or_above = _weight_above(bins, i)
-            at_or_above += min(max((upper - value) / (upper - lower), 0.0), 1.0) * bins[i]
-            share = at_or_above / total
+    if own[_BASE] == 0 and value > 0.0:
+        own[_BASE] = max(number - BINS // 2, 1)
+    if refit and own[_BASE] > 0:
+        s[_STEEPNESS + sign] = _refit(own, s[_WEIGHT])
+    base, edge = int(own[_BASE]), int(own[_EDGE])
+    i = min(max(number - base, 0), BINS - 1) if base > 0 else 0
+    last, is_tail = min(i, edge), i > edge and own[_TOTAL] > 0
+    lower = base + last + int(is_tail)
+    room[_VALUE, sign], room[_LOWER, sign], room[_UPPER, sign] = value, _edge_of(lower), _edge_of(lower + 1)
+    room[_ABOVE, sign] = _weight_above(own, last)
+    room[_WITHIN, sign] = 0.0 if is_tail else own[i]
+    room[_ALL, sign] = own[_TOTAL] if base > 0 else 0.0
+    room[_DECADES, sign] = s[_STEEPNESS + sign] if is_tail else 0.0
     whole = np.uint32(s[_WEIGHT])
-    bins[i] += whole
-    bins[_TOTAL] += whole
-    return share, beyond
+    own[i] += whole
+    own[_TOTAL] += whole
 
 
 @kernel
@@ -173,6 +177,18 @@ def _decades(share: float) -> float:
     u = t * t
     series = 1.0 + u * (1.0 / 3.0 + u * (1.0 / 5.0 + u * (1.0 / 7.0 + u * (1.0 / 9.0 + u / 11.0))))
     return -(exponent * _DECADES_AN_OCTAVE + 2.0 * _PER_DECADE * t * series)
+
+
+@kernel
+def _surprise(room: Floats, surprises: Floats) -> None:
+    """The decades of the share of its past that each value is rarer than, and of its way into the tail."""
+    value, lower, upper, above = room[_VALUE], room[_LOWER], room[_UPPER], room[_ABOVE]
+    within, total, decades = room[_WITHIN], room[_ALL], room[_DECADES]
+    for i in range(len(surprises)):
+        part = min(max((upper[i] - value[i]) / (upper[i] - lower[i]), 0.0), 1.0)
+        share = (above[i] + part * within[i]) / total[i] if total[i] > 0.0 else 1.0
+        beyond = (value[i] - lower[i]) * decades[i]
+        surprises[i] = min(_decades(max(share, _LEAST_TAIL)) + beyond, _LARGEST)
 
 
 @kernel
@@ -330,8 +346,10 @@ def evidence(
     The value is given as its distance from the one before and from the first of all, as the newest in `ring`
     (see `deviations.remember`), of `seen` before it. `half_hour` counts them from local midnight of 1970,
     `off` is whether its day is an off day. `signs` (SIGNS,) get their sizes, of which the absolute counts;
-    `room` (2, ROOM) is to work in.
+    `room` (ROOM), of zeros at first, is to work in.
     """
+    ring, s, residuals, slots = borrowed(ring), borrowed(s), borrowed(residuals), borrowed(slots)
+    visits, bins, signs, room = borrowed(visits), borrowed(bins), borrowed(signs), borrowed(room)
     if seen == 0:
         s[_WEIGHT] = _UNIT
     _push(seen, s, ring)
@@ -351,12 +369,10 @@ def evidence(
     signs[5] = s[_RESIDUAL_SHORT] / min(count, _SHORT)
     signs[6] = s[_RESIDUAL_LONG] / min(count, LONG)
     refit = seen < _REFIT_ALWAYS_BELOW or seen % _REFIT_EVERY == 0
-    surprises, beyond = room[0], room[1]
-    surprises[:], beyond[:] = 1.0, 0.0
     for sign in range(SIGNS):
-        surprises[sign], beyond[sign] = _rarity(bins[sign], s, sign, refit, abs(signs[sign]))
-    for i in range(len(surprises)):
-        surprises[i] = min(_decades(max(surprises[i], _LEAST_TAIL)) + beyond[i], _LARGEST)
+        _rank(bins[sign], s, sign, refit, abs(signs[sign]), room)
+    surprises = room[_SURPRISE]
+    _surprise(room, surprises)
     total = 0.0
     for sign in range(SIGNS):
         s[HELD + sign] = max(surprises[sign], _HOLD * s[HELD + sign])

@@ -18,7 +18,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel
+from service.kernels import borrowed, kernel
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
@@ -123,6 +123,13 @@ def remember(distance: float, seen: int, ring: Ring) -> None:
 
 
 @kernel
+def _copy(some: Ring, to: Ring) -> None:
+    """Many at once, which no loop is whose places might be negative."""
+    for i in range(len(some)):
+        to[i] = some[i]
+
+
+@kernel
 def recurrence(seen: int, ring: Ring, unrolled: Ring) -> tuple[float, float]:
     """Distances of the last points and steps from the nearest recent ones; the newest is in `ring`.
 
@@ -131,11 +138,10 @@ def recurrence(seen: int, ring: Ring, unrolled: Ring) -> tuple[float, float]:
     """
     if seen < 2 * _FIRST_LAG:
         return 0.0, 0.0
+    ring, unrolled = borrowed(ring), borrowed(unrolled)
     place = LAGS - 1 - seen % LAGS
-    for i in range(LAGS - place):
-        unrolled[i] = ring[place + i]
-    for i in range(place):
-        unrolled[LAGS - place + i] = ring[i]
+    _copy(ring[place:], unrolled)
+    _copy(ring[:place], unrolled[LAGS - place :])
     unrolled[seen + 1 :] = np.nan
     return _nearest(unrolled, min(seen, LAGS - _SPAN) - _FIRST_LAG)
 

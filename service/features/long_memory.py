@@ -99,6 +99,35 @@ class _Tables(NamedTuple):
     precision: npt.NDArray[np.float32]
 
 
+class _Room(NamedTuple):
+    """Arrays to work in: a kernel that made them could lend them to no other without counting references."""
+
+    found: Floats
+    residuals: Floats
+    apart: Floats
+    signed: Floats
+    square: Floats
+    nowhere: Floats
+    signs: Floats
+    changes: Floats
+    unrolled: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, most: int, joint_values: int) -> _Room:
+        """For points of up to so many values."""
+        return cls(
+            np.empty((most, DEVIATIONS)),
+            np.zeros((max(most, joint_values), 2)),
+            np.zeros((joint_values, 2)),
+            np.zeros(joint_values),
+            np.empty((joint_values, joint_values)),
+            np.zeros(2),
+            np.empty(changes.SIGNS),
+            np.zeros(changes.ROOM),
+            np.empty(deviations.LAGS, np.float32),
+        )
+
+
 @kernel
 def _join(
     deviations_: Floats,
@@ -171,6 +200,7 @@ def _advance(
     with_cohorts: bool,
     tables: _Tables,
     cohort_rows: CohortRows,
+    room: _Room,
     judged: Bools,
     known: Floats,
     oddness: Floats,
@@ -185,17 +215,11 @@ def _advance(
     residual_numbers, per_source = borrowed(tables.residuals), borrowed(tables.per_source)
     change_numbers, offs, bins = borrowed(tables.changes), borrowed(tables.offs), borrowed(tables.bins)
     slots, visits, first = borrowed(tables.slots), borrowed(tables.visits), borrowed(first)
-    most = 0
-    for point in range(source.shape[0]):
-        most = max(most, row_start[point + 1] - row_start[point])
-    found = np.empty((most, DEVIATIONS))
-    residuals = np.zeros((max(most, joint_values), 2))
-    apart = np.zeros((joint_values, 2))
-    signed = np.zeros(joint_values)
-    work = np.empty((joint_values, joint_values))
-    nowhere = np.zeros(2)
-    signs, room = np.empty(changes.SIGNS), np.empty((2, changes.ROOM))
-    unrolled = np.empty(deviations.LAGS, np.float32)
+    values, holidays = borrowed(values), borrowed(holidays)
+    shares, marks = borrowed(shares), borrowed(marks)
+    found, residuals, apart = borrowed(room.found), borrowed(room.residuals), borrowed(room.apart)
+    signed, square, nowhere = borrowed(room.signed), borrowed(room.square), borrowed(room.nowhere)
+    signs, change_room, unrolled = borrowed(room.signs), borrowed(room.changes), borrowed(room.unrolled)
     for point in range(source.shape[0]):
         start, stop = row_start[point], row_start[point + 1]
         coming = min(point + _AHEAD, source.shape[0] - 1)
@@ -284,7 +308,7 @@ def _advance(
                     visits[own_signs],
                     bins[own_signs],
                     signs,
-                    room,
+                    change_room,
                 )
         fitting = False
         if width == 1:
@@ -303,7 +327,7 @@ def _advance(
                     covariance[cells : cells + side * side].reshape(side, side),
                     precision[cells : cells + side * side].reshape(side, side),
                     residual_numbers[first_series : first_series + related],
-                    work,
+                    square,
                     apart,
                 )
                 own[_POINTS] += 1.0
@@ -415,6 +439,7 @@ class LongMemory:
             config.cohorts,
             self._tables(),
             self.cohorts.rows,
+            _Room.of(int(placed.width.max(initial=0)), config.joint_values),
             judged,
             known,
             oddness,

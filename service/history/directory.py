@@ -260,7 +260,8 @@ def place(
         borrowed(placed.values),
     )
     row_start, first = borrowed(placed.row_start), borrowed(placed.first)
-    placed_names = borrowed(placed.names)
+    placed_names, rows, widths = borrowed(placed.names), borrowed(placed.rows), borrowed(placed.width)
+    fresh_points, slots = borrowed(placed.fresh), borrowed(placed.source)
     while point < stop:
         _look_ahead(points, point, stop, sources, buckets, ids)
         p = points[point]
@@ -318,12 +319,12 @@ def place(
         if p.id_stop > p.id_start:
             source.recent[source.ids % RECENT_IDS] = p.id_hash
             source.ids += 1
-        placed.fresh[fresh] = point
-        placed.source[fresh] = slot
+        fresh_points[fresh] = point
+        slots[fresh] = slot
         for i in range(KINDS):
             first[fresh, i] = source.first[i]
-        placed.rows[fresh] = source.rows
-        placed.width[fresh] = layout.stop - layout.first
+        rows[fresh] = source.rows
+        widths[fresh] = layout.stop - layout.first
         row_start[fresh + 1] = row + width
         fresh += 1
         point += 1

@@ -24,7 +24,7 @@ def evidence(values: Floats, step_ms: int = 300_000, off: Callable[[int], bool] 
     residuals = np.zeros(changes.LONG, np.float32)
     slots, visits = np.zeros(changes.PROFILES, np.float32), np.zeros(changes.PROFILES, np.uint8)
     bins = np.zeros((changes.SIGNS, changes.HISTOGRAM), np.uint32)
-    signs, room, out = np.empty(changes.SIGNS), np.empty((2, changes.ROOM)), np.empty(len(values))
+    signs, room, out = np.empty(changes.SIGNS), np.zeros(changes.ROOM), np.empty(len(values))
     past = np.zeros(deviations.NUMBERS)
     past[deviations.SEEN], past[deviations.FIRST] = 1.0, values[0]
     for i, x in enumerate(values):
