@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ from service.kernels import borrowed, kernel
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
+_Last: TypeAlias = tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]
+_Then: TypeAlias = tuple[Ring, Ring, Ring, Ring, Ring, Ring]
 
 LONG_MEMORY_POINTS = 50_000.0
 LAGS = 256
@@ -143,35 +146,58 @@ def recurrence(seen: int, ring: Ring, unrolled: Ring) -> tuple[float, float]:
     _copy(ring[place:], unrolled)
     _copy(ring[:place], unrolled[LAGS - place :])
     unrolled[seen + 1 :] = np.nan
-    return _nearest(unrolled, min(seen, LAGS - _SPAN) - _FIRST_LAG)
+    lags = min(seen, LAGS - _SPAN) - _FIRST_LAG
+    return _nearest(unrolled, lags, min(lags, max(seen + 1 - _FIRST_LAG - _SPAN, 0)))
 
 
 @kernel
-def _apart(distance: np.float32) -> np.float32:
+def _apart(distance: np.float32, whole: bool) -> np.float32:
     """How far apart two values are: not at all if there was no such value yet."""
+    if whole:
+        return abs(distance)
     return abs(distance) if distance == distance else np.float32(0.0)
 
 
 @kernel
-def _nearest(x: Ring, lags: int) -> tuple[float, float]:
+def _distances(last: _Last, then: _Then, lag: int, whole: bool) -> tuple[np.int32, np.int32]:
+    """The bits of the distance of the last values from those at a lag, and of their steps.
+
+    Two steps differ by what their values' distances differ by.
+    """
+    x0, x1, x2, x4, x8, x12 = last
+    then0, then1, then2, then4, then8, then12 = then
+    d0, d1, d2 = x0 - then0[lag], x1 - then1[lag], x2 - then2[lag]
+    d4, d8, d12 = x4 - then4[lag], x8 - then8[lag], x12 - then12[lag]
+    values = _FOUR * _apart(d0, whole) + _THRICE * _apart(d1, whole) + _apart(d8, whole) + _apart(d12, whole)
+    values += _TWICE * (_apart(d2, whole) + _apart(d4, whole))
+    steps = _FOUR * _apart(d0 - d1, whole) + _THRICE * _apart(d1 - d2, whole) + _apart(d8 - d12, whole)
+    steps += _TWICE * (_apart(d2 - d4, whole) + _apart(d4 - d8, whole))
+    return np.float32(values).view(np.int32), np.float32(steps).view(np.int32)
+
+
+@kernel
+def _nearest(x: Ring, lags: int, whole: int) -> tuple[float, float]:
     """The least distance of the first values in `x` from those at so many lags, and of their steps.
 
-    Two steps differ by what their values' distances differ by. Of floats that are not negative the least has
-    the least bits.
+    At the first `whole` lags all values are there, which need not be asked of each then. Of floats that are
+    not negative the least has the least bits.
     """
-    x0, x1, x2, x4, x8, x12 = x[0], x[1], x[2], x[4], x[8], x[12]
-    then0, then1, then2 = x[_FIRST_LAG:], x[_FIRST_LAG + 1 :], x[_FIRST_LAG + 2 :]
-    then4, then8, then12 = x[_FIRST_LAG + 4 :], x[_FIRST_LAG + 8 :], x[_FIRST_LAG + 12 :]
+    last = x[0], x[1], x[2], x[4], x[8], x[12]
+    then = (
+        x[_FIRST_LAG:],
+        x[_FIRST_LAG + 1 :],
+        x[_FIRST_LAG + 2 :],
+        x[_FIRST_LAG + 4 :],
+        x[_FIRST_LAG + 8 :],
+        x[_FIRST_LAG + 12 :],
+    )
     least = least_step = _LARGEST_BITS
-    for i in range(lags):
-        d0, d1, d2 = x0 - then0[i], x1 - then1[i], x2 - then2[i]
-        d4, d8, d12 = x4 - then4[i], x8 - then8[i], x12 - then12[i]
-        values = _FOUR * _apart(d0) + _THRICE * _apart(d1) + _apart(d8) + _apart(d12)
-        values += _TWICE * (_apart(d2) + _apart(d4))
-        steps = _FOUR * _apart(d0 - d1) + _THRICE * _apart(d1 - d2) + _apart(d8 - d12)
-        steps += _TWICE * (_apart(d2 - d4) + _apart(d4 - d8))
-        least = min(least, np.float32(values).view(np.int32))
-        least_step = min(least_step, np.float32(steps).view(np.int32))
+    for lag in range(whole):
+        values, steps = _distances(last, then, lag, True)
+        least, least_step = min(least, values), min(least_step, steps)
+    for lag in range(whole, lags):
+        values, steps = _distances(last, then, lag, False)
+        least, least_step = min(least, values), min(least_step, steps)
     return float(np.int32(least).view(np.float32)) / 13.0, float(np.int32(least_step).view(np.float32)) / 12.0
 
 
@@ -197,12 +223,14 @@ def standstill(x: float, s: Floats) -> float:
 
 
 @kernel
-def _scale(s: Floats, kind: int, z: float, gain: float, least: float) -> float:
-    """`z` in units of its root mean square with this point, which it joins."""
-    square = s[SQUARES + kind]
-    square += gain * (z * z - square)
-    s[SQUARES + kind] = square
-    return float(z / (math.sqrt(square) + least))
+def _scale(s: Floats, gain: float, least: float, deviations: Floats) -> None:
+    """Put each deviation (DEVIATIONS,) into units of its root mean square with this point, which it joins."""
+    squares = s[SQUARES : SQUARES + DEVIATIONS]
+    for kind in range(DEVIATIONS):
+        z = deviations[kind]
+        square = squares[kind] + gain * (z * z - squares[kind])
+        squares[kind] = square
+        deviations[kind] = z / (math.sqrt(square) + least)
 
 
 @kernel
@@ -242,14 +270,11 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     past_rms = math.sqrt(s[SQUARES + Deviation.LEVEL])
     signed = level / (past_rms + least) if seen > 1 else 0.0
 
-    out[Deviation.STEP] = _scale(s, Deviation.STEP, abs(step), gain, least)
-    out[Deviation.LEVEL] = _scale(s, Deviation.LEVEL, abs(level), gain, least)
-    out[Deviation.SMOOTHED] = _scale(s, Deviation.SMOOTHED, abs(smooth - mean), gain, least)
-    out[Deviation.SHORT] = _scale(s, Deviation.SHORT, abs(gap), gain, least)
-    out[Deviation.SHORT_OF_3] = _scale(s, Deviation.SHORT_OF_3, abs(of_3), gain, least)
-    out[Deviation.LONG_OF_3] = _scale(s, Deviation.LONG_OF_3, abs(long_of_3), gain, least)
-    out[Deviation.RECURRENCE] = _scale(s, Deviation.RECURRENCE, nearest, gain, least)
-    out[Deviation.STEP_RECURRENCE] = _scale(s, Deviation.STEP_RECURRENCE, nearest_steps, gain, least)
+    out[Deviation.STEP], out[Deviation.LEVEL] = abs(step), abs(level)
+    out[Deviation.SMOOTHED], out[Deviation.SHORT] = abs(smooth - mean), abs(gap)
+    out[Deviation.SHORT_OF_3], out[Deviation.LONG_OF_3] = abs(of_3), abs(long_of_3)
+    out[Deviation.RECURRENCE], out[Deviation.STEP_RECURRENCE] = nearest, nearest_steps
+    _scale(s, gain, least, out)
     recent = _recent(s, 0, abs(step), known, least)
     recent += _recent(s, 1, abs(gap), known, least)
     recent += _recent(s, 2, abs(gap + s[_GAP]) / 2.0, known, least)
