@@ -11,7 +11,7 @@ import numpy as np
 from service.history.table import Array
 
 _ALIGNED = 64
-_SPARE = 1.25  # states grow: so much more room than was wanted
+_SPARE = 1.1  # states grow, and partitions differ: so much more room than was wanted
 _PAGE_BYTES = 4096
 
 
