@@ -68,8 +68,8 @@ def warm(config: DetectionConfig) -> None:
     n = config.features.min_history_points + 4
     bodies = [b'{"sourceId":"warm","timestamp":%d,"values":%d}' % (i, i % 5) for i in range(n)]
     bodies.append(b'{"sourceId":"warm","timestamp":"2026-01-01T00:00:00Z","values":{"\\u0061":1}}')
-    nothing, times = [None] * len(bodies), np.arange(len(bodies)) + MAX_TIME_MS // 2
-    read_in = read(RecordBatch(bodies, nothing, nothing, times, times), InputLimits())
+    times = np.arange(len(bodies)) + MAX_TIME_MS // 2
+    read_in = read(RecordBatch(bodies, [None] * len(bodies), {}, times, times), InputLimits())
     pipeline.process_read(read_in)
     bulk.warm()
     bulk_intake.warm()

@@ -89,7 +89,7 @@ def _part(records: RecordBatch, start: int, stop: int) -> RecordBatch:
     return RecordBatch(
         [records.values[i] for i in range(start, stop)],
         [records.keys[i] for i in range(start, stop)],
-        [records.headers[i] for i in range(start, stop)],
+        {i - start: records.headers[i] for i in range(start, stop) if i in records.headers},
         records.offset[start:stop],
         records.time_ms[start:stop],
     )

@@ -74,7 +74,7 @@ def fed(
     values = [_value(key, point) for key, point in zip(keys, part, strict=True)]
     written = np.array([1000 * (START_S + point.written_s) for point in part]).astype(np.int64)
     offset = first + np.arange(len(part))
-    records = RecordBatch(values, keys, [None] * len(part), offset, written)
+    records = RecordBatch(values, keys, {}, offset, written)
     outcomes = pipeline.process_read(read(records, InputLimits()))
     told = [Anomaly.parse(told.body) for _, told in outcomes.silences]
     assert [t.id for _, t in outcomes.silences] == [a.id for a in told]
@@ -213,7 +213,7 @@ def answer(points: list[Sent], at: int) -> dict[str, Any]:
     fed(one, points, 0, at)
     key = b"pump-%d" % points[at].source
     written = np.array([int(1000 * (START_S + points[at].written_s))])
-    batch = RecordBatch([_value(key, points[at])], [key], [None], np.array([at]), written)
+    batch = RecordBatch([_value(key, points[at])], [key], {}, np.array([at]), written)
     result: dict[str, Any] = json.loads(one.process_read(read(batch, InputLimits())).of(0).result)
     return result
 

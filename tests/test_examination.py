@@ -23,7 +23,7 @@ def records(*points: tuple[str, int] | bytes, first: int = 100) -> RecordBatch:
         for point in points
     ]
     n = len(values)
-    return RecordBatch(values, [None] * n, [None] * n, np.arange(first, first + n), np.full(n, START_MS))
+    return RecordBatch(values, [None] * n, {}, np.arange(first, first + n), np.full(n, START_MS))
 
 
 def search(source: str, second: int, *batches: RecordBatch) -> Search:

@@ -38,7 +38,7 @@ def lines() -> list[bytes]:
 def batch(start: int, stop: int) -> ReadBatch:
     values, n = lines()[start:stop], stop - start
     offset, time_ms = np.arange(start, stop), np.full(n, START_MS + 10**9)
-    return read(RecordBatch(values, [None] * n, [None] * n, offset, time_ms), InputLimits())
+    return read(RecordBatch(values, [None] * n, {}, offset, time_ms), InputLimits())
 
 
 @lru_cache(maxsize=1)
@@ -83,7 +83,7 @@ def test_what_feedback_announced_is_held_by_that() -> None:
     pipeline.score(batch(0, 1004))
     control = {"sourceId": "one", "control": {"feedback": "expected", "until": START_MS + 60_000 * 600}}
     values, place = [json.dumps(control).encode()], np.array([POINTS])
-    pipeline.score(read(RecordBatch(values, [None], [None], place, place), InputLimits()))
+    pipeline.score(read(RecordBatch(values, [None], {}, place, place), InputLimits()))
     insight = pipeline.examine(batch(1004, 1005))
     assert insight.held_by[0] is Gate.EXPECTED
     assert insight.result["heldBy"] == "expected"

@@ -200,7 +200,7 @@ def through_bytes(name: str, edges: list[int]) -> tuple[list[bytes], dict[int, b
     for a, b in pairwise(edges):
         keys = [record.content.source_id.encode() for record in stream()[a:b]]
         times = np.arange(a, b) + 1_700_000_000_000
-        records = RecordBatch(bodies()[a:b], keys, [None] * (b - a), 5000 + np.arange(a, b), times)
+        records = RecordBatch(bodies()[a:b], keys, {}, 5000 + np.arange(a, b), times)
         outcomes = pipeline.process_read(read(records, InputLimits()))
         results += outcomes.results
         anomalies |= {a + i: body for i, body in outcomes.anomalies.items()}

@@ -65,8 +65,7 @@ def _body(source: str, time_ms: int, names: tuple[str, ...], row: Sequence[float
 
 def _read(bodies: Sequence[bytes], record_time_ms: int) -> ReadBatch:
     n = len(bodies)
-    nothing = [None] * n
     return read(
-        RecordBatch(bodies, nothing, nothing, np.zeros(n, np.int64), np.full(n, record_time_ms)),
+        RecordBatch(bodies, [None] * n, {}, np.zeros(n, np.int64), np.full(n, record_time_ms)),
         InputLimits(),
     )

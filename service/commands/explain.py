@@ -153,7 +153,7 @@ def _lines(path: Path) -> Iterator[RecordBatch]:
             yield RecordBatch(
                 [line for _, line in kept],
                 [None] * n,
-                [None] * n,
+                {},
                 np.array([i for i, _ in kept], np.int64),
                 np.full(n, now_ms, np.int64),
             )
@@ -171,7 +171,7 @@ def _of_partition(settings: Settings, records: RecordBatch, number: int) -> Reco
     return RecordBatch(
         [records.values[i] for i in kept],
         [records.keys[i] for i in kept],
-        [records.headers[i] for i in kept],
+        {place: records.headers[i] for place, i in enumerate(kept) if i in records.headers},
         records.offset[kept],
         records.time_ms[kept],
     )

@@ -95,7 +95,7 @@ def score(config: ConfigOption = None, overrides: SetOption = None) -> None:
         records = RecordBatch(
             values=[line for _, line in numbered],
             keys=[None] * n,
-            headers=[None] * n,
+            headers={},
             offset=np.array([i for i, _ in numbered], np.int64),
             time_ms=np.full(n, int(clock.now() * 1000), np.int64),
         )

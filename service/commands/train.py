@@ -45,8 +45,8 @@ def train(
     def learn() -> tuple[int, int]:
         """Take the rows in and empty the list; how many of them were points, and how many none."""
         n = len(bodies)
-        nothing, times = [None] * n, np.full(n, now_ms, np.int64)
-        batch = read(RecordBatch(bodies, nothing, nothing, seen + np.arange(n), times), settings.input)
+        times = np.full(n, now_ms, np.int64)
+        batch = read(RecordBatch(bodies, [None] * n, {}, seen + np.arange(n), times), settings.input)
         for scored in pipeline.advance(batch.points):
             known = scored.features.has_history
             vectors.append(scored.features.vectors[known])

@@ -168,9 +168,7 @@ class BulkMessages:
         text = np.empty(stop[-1], np.uint8)
         text[: len(PREAMBLE)] = np.frombuffer(PREAMBLE, np.uint8)
         _gather(messages, stop, text)
-        headers: list[Headers | None] = [None] * n
-        for i in np.flatnonzero(has_headers).tolist():
-            headers[i] = _headers(int(messages[i]))
+        headers = {i: _headers(int(messages[i])) for i in np.flatnonzero(has_headers).tolist()}
         return RecordBatch(
             _Lazy(messages, _value),
             _Lazy(messages, _key),

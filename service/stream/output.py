@@ -118,7 +118,7 @@ class Publisher:
         return (
             self._publish == "all"
             and not outcomes.answers
-            and not any(records.headers)
+            and not records.headers
             and not any(stretch.has_escapes for stretch in outcomes.stretches)
         )
 
@@ -134,9 +134,8 @@ class Publisher:
             [topic, partition, (OFFSET_HEADER, b"%d" % offset), by_model]
             for offset in records.offset.tolist()
         ]
-        if any(records.headers):
-            for own, original in zip(headers, records.headers, strict=True):
-                own += [header for header in original or () if header[0] in _PASSED_THROUGH]
+        for i, given in records.headers.items():
+            headers[i] += [header for header in given if header[0] in _PASSED_THROUGH]
         to, at = self._route.results, self._route.partition(self._route.results, number)
         rows = zip(outcomes.keys, outcomes.results, headers, strict=True)
         return compress([(to, at, key, body, own) for key, body, own in rows], self._wanted(outcomes))
@@ -167,7 +166,7 @@ class Publisher:
         output.invalid.append(invalid)
         value, key = records.values[i], records.keys[i]
         headers = [
-            *(records.headers[i] or []),
+            *records.headers.get(i, ()),
             *provenance,
             ("x-reason", invalid.reason.encode()),
             ("x-detail", invalid.detail.encode()),
@@ -184,7 +183,7 @@ class Publisher:
 def _headers(records: RecordBatch, i: int, common: Common) -> Headers:
     """The headers of what comes of record i."""
     topic, partition, model = common
-    passed = [header for header in records.headers[i] or () if header[0] in _PASSED_THROUGH]
+    passed = [header for header in records.headers.get(i, ()) if header[0] in _PASSED_THROUGH]
     return [topic, partition, (OFFSET_HEADER, b"%d" % records.offset[i]), model, *passed]
 
 

@@ -34,6 +34,10 @@ class _Keys(Sequence[bytes | None]):
         return self._messages[i].key()
 
 
+def _headers(message: Message) -> Headers | None:
+    return cast(Headers | None, message.headers())
+
+
 def records_of(messages: Sequence[Message], first_offset: int = 0) -> RecordBatch:
     """One partition's messages from an offset on, as the reader takes them."""
     offsets = [message.offset() for message in messages]
@@ -43,7 +47,7 @@ def records_of(messages: Sequence[Message], first_offset: int = 0) -> RecordBatc
     return RecordBatch(
         values=[message.value() for message in messages],
         keys=_Keys(messages),
-        headers=[cast(Headers | None, message.headers()) for message in messages],
+        headers={i: headers for i, message in enumerate(messages) if (headers := _headers(message))},
         offset=np.array(offsets, np.int64),
         time_ms=np.array([message.timestamp()[1] for message in messages], np.int64),
     )

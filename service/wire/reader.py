@@ -6,7 +6,7 @@ its place, so which of the two read a record shows in nothing but the time it to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -42,7 +42,8 @@ class RecordBatch(NamedTuple):
 
     values: Sequence[bytes | None]
     keys: Sequence[bytes | None]
-    headers: Sequence[Headers | None]
+    headers: Mapping[int, Headers]
+    """Of the records that have some, by their places."""
     offset: Ints  # (n,)
     time_ms: Ints  # (n,) Kafka's timestamp
     joined: Joined | None = None
@@ -95,7 +96,7 @@ def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
         if record == n:
             break
         time_ms = int(batch.time_ms[record])
-        content = decode(batch.values[record], batch.keys[record], batch.headers[record], time_ms, limits)
+        content = decode(batch.values[record], batch.keys[record], batch.headers.get(record), time_ms, limits)
         if isinstance(content, DataPoint):
             columns.put(point, content, more, len(text))
             row = columns.points[point]
@@ -111,7 +112,7 @@ def read(batch: RecordBatch, limits: InputLimits) -> ReadBatch:
 def _scannable(batch: RecordBatch, limits: InputLimits) -> Joined:
     """The values, with nothing in place of those that the scanner is not to see."""
     values, joined = batch.values, batch.joined
-    if not any(batch.headers):
+    if not batch.headers:
         if joined is not None and int(np.diff(joined.stop).max(initial=0)) <= limits.max_record_bytes:
             return joined
         if joined is None and None not in values:
@@ -123,8 +124,8 @@ def _scannable(batch: RecordBatch, limits: InputLimits) -> Joined:
             value
             if value is not None
             and len(value) <= limits.max_record_bytes
-            and not (headers and event_headers(headers))
+            and not event_headers(batch.headers.get(i, []))
             else b""
-            for value, headers in zip(values, batch.headers, strict=True)
+            for i, value in enumerate(values)
         ]
     )

@@ -63,7 +63,7 @@ def test_columns_are_what_the_results_say_and_what_the_pipeline_decided(series: 
     assert found.opened[700]
     assert np.isnan(found.score[300])
     n = len(records)
-    batch = RecordBatch(records, [None] * n, [None] * n, np.arange(n), np.full(n, 4_000_000_000_000))
+    batch = RecordBatch(records, [None] * n, {}, np.arange(n), np.full(n, 4_000_000_000_000))
     steps = DetectionPipeline(settings.detection).score(read(batch, settings.input))
     decided = np.concatenate([step.decided.score for step in steps if isinstance(step, ScoredPoints)])
     np.testing.assert_allclose(found.score, decided, rtol=1e-5)

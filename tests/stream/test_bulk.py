@@ -30,7 +30,7 @@ def records(*, headers: bool = False, escapes: bool = False, tombstone: bool = F
     if tombstone:
         values[100] = None
     none: list[bytes | None] = [b"pump-1"] * RECORDS
-    given = [[("traceparent", b"00-1-2-01")] if headers and i == 9 else None for i in range(RECORDS)]
+    given = {9: [("traceparent", b"00-1-2-01")]} if headers else {}
     return RecordBatch(values, none, given, np.arange(RECORDS) + 1_000_000, np.full(RECORDS, 10_000))
 
 

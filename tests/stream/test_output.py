@@ -26,7 +26,7 @@ INVALID = InvalidRecord(Reason.NOT_JSON, "line 1: why")
 def records(
     key: bytes | None = b"k", value: bytes | None = b"v", headers: list[tuple[str, Any]] | None = None
 ) -> RecordBatch:
-    return RecordBatch([value], [key], [headers], np.array([17]), np.array([0]))
+    return RecordBatch([value], [key], {0: headers} if headers else {}, np.array([17]), np.array([0]))
 
 
 def outcome(

@@ -17,7 +17,7 @@ def read_together(values: Sequence[bytes | None], record_time_ms: int, limits: I
     """Records of one time without keys and headers, with offsets from 0."""
     n = len(values)
     nothing = [None] * n
-    return read(RecordBatch(values, nothing, nothing, np.arange(n), np.full(n, record_time_ms)), limits)
+    return read(RecordBatch(values, nothing, {}, np.arange(n), np.full(n, record_time_ms)), limits)
 
 
 def point_of(batch: PointBatch, i: int) -> DataPoint:

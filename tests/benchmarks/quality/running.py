@@ -87,9 +87,7 @@ def results(records: Sequence[bytes], settings: Settings) -> Iterator[bytes]:
     for start in range(0, len(records), _CHUNK_RECORDS):
         values = records[start : start + _CHUNK_RECORDS]
         n = len(values)
-        batch = RecordBatch(
-            values, [None] * n, [None] * n, np.arange(start, start + n), np.full(n, _RECORD_TIME_MS)
-        )
+        batch = RecordBatch(values, [None] * n, {}, np.arange(start, start + n), np.full(n, _RECORD_TIME_MS))
         yield from scorer.results(read(batch, settings.input))
 
 
