@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from service.stream.clients import made
+from service.stream.clients import WHOLE, made
 from service.stream.config import KafkaConfig, Properties, merged
 
 _REMEMBERED = 100
@@ -19,12 +19,7 @@ class PointProducer:
         self.newest: tuple[int, int] | None = None
         """Partition and offset of the last point that is known to be taken."""
         ours: Properties = {
-            "enable.idempotence": True,
-            # With more than one request under way the first points for a partition made a moment ago were
-            # lost one time in ten, as delivered: its leader refuses the first requests as it is none yet and
-            # takes a later one, for of a producer new to it it takes any sequence number, and librdkafka
-            # (2.16) holds what came before an accepted one for accepted, too.
-            "max.in.flight.requests.per.connection": 1,
+            **WHOLE,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
             "linger.ms": 20,

@@ -190,9 +190,8 @@ class Transactions:
     def _drain(self, producer: Producer, messages: int, bulks: Sequence[Bulk]) -> None:
         """Wait until no request is under way and only what waits for a flush is left.
 
-        librdkafka (2.16) has one request of a partition under way, for it counts messages where it means
-        requests. While another one waits when it is to flush, it looks without a pause whether it may go:
-        that was a tenth of all CPU, and the commit is no sooner.
+        While another one waits when librdkafka (2.16) is to flush, it looks without a pause whether it may
+        go: that was a tenth of all CPU, and the commit is no sooner.
         """
         most = messages + self._full.held_back(bulks)
         before, idle = 0, 0

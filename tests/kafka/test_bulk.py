@@ -7,6 +7,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, Topic
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from service.stream.bulk import BulkProducer
+from service.stream.clients import WHOLE
 from tests.kafka.conftest import RunningBroker
 from tests.stream.test_bulk import published, records, taken_apart
 
@@ -24,11 +25,8 @@ def _read(broker: RunningBroker, topic: str, count: int) -> list[Message]:
 
 def test_readers_see_no_difference(broker: RunningBroker, topic_prefix: str) -> None:
     connection = {"bootstrap.servers": broker.bootstrap_servers, "partitioner": "murmur2_random"}
-    # A queue so short that it is full again and again; in order, and whole (see `PointProducer`), though the
-    # leaders of a topic just made take nothing yet.
-    often_full = {"queue.buffering.max.messages": 50, "linger.ms": 0}
-    one_by_one = {"enable.idempotence": True, "max.in.flight.requests.per.connection": 1}
-    producer = Producer({**connection, **often_full, **one_by_one})
+    # A queue so short that it is full again and again.
+    producer = Producer({**connection, **WHOLE, "queue.buffering.max.messages": 50, "linger.ms": 0})
     in_bulk = BulkProducer.of(producer)
     assert in_bulk is not None
     (given,) = published(records(), in_bulk=True).bulks
