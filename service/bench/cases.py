@@ -43,7 +43,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A steady rate under which latency is measured; what is sent in the first `warm_s` does not count."""
+    """A steady rate under which latency is measured; what is sent in the first `warm_s` does not count.
+
+    In its first seconds under a new load a broker still compiles what it will run.
+    """
 
     rate: int
     seconds: float

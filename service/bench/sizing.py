@@ -38,10 +38,10 @@ class Measured:
     """A worker without sources: interpreter, compiled kernels, clients' buffers, a full batch."""
     directory_bytes_per_source: float
     """Names and recency, beside the tables."""
-    tables_slack: float
-    """Room that tables hold beyond their rows, as they double."""
     snapshot_copies: float
-    """Of one partition's state while it is saved: the one taken, and what is on its way."""
+    """Of one partition's state: room that is kept for the copy that is taken when it is saved."""
+    snapshot_bytes_under_way: float
+    """Of that copy, what is on its way at once: no more than this."""
     compressed_share: float
     """Bytes on the wire of a byte of JSON, with lz4 in full batches."""
 
@@ -49,13 +49,13 @@ class Measured:
 MEASURED = Measured(
     date="2026-11-26",
     machine="2 cores of an AMD EPYC, shared with broker, sender and reader, Python 3.11",
-    cpu_us_per_point=3.2,
-    cpu_us_per_value=1.6,
+    cpu_us_per_point=3.0,
+    cpu_us_per_value=1.2,
     worker_cores=1.0,
-    process_bytes=420e6,
+    process_bytes=430e6,
     directory_bytes_per_source=168.0,
-    tables_slack=1.05,
-    snapshot_copies=3.0,
+    snapshot_copies=1.1,
+    snapshot_bytes_under_way=400e6,
     compressed_share=0.25,
 )
 
@@ -130,8 +130,10 @@ def size(demand: Demand, config: DetectionConfig, measured: Measured = MEASURED)
 
 def _rss(sources: float, per_source: float, partitions: float, measured: Measured) -> float:
     """Memory of one process with so many partitions, while one of them is saved."""
-    tables = per_source * (measured.tables_slack + measured.snapshot_copies / partitions)
-    return measured.process_bytes + sources * (tables + measured.directory_bytes_per_source)
+    partition = sources * per_source / partitions
+    saved = measured.snapshot_copies * partition + min(partition, measured.snapshot_bytes_under_way)
+    tables = sources * (per_source + measured.directory_bytes_per_source)
+    return measured.process_bytes + tables + saved
 
 
 def predicted(settings: Settings, sources: int, values: int) -> dict[str, float]:

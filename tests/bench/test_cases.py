@@ -29,7 +29,7 @@ def test_what_is_asked_for_wins() -> None:
     asked = plan(cases="10x2,20x1,10x2", rounds=2, points=700, rates="100", seconds=4.0, million=True)
     assert asked.cases == (Case(10, 2), Case(20, 1), MILLION)
     assert (asked.rounds, asked.points) == (2, 700)
-    assert asked.loads == (Load(100, 4.0, 1.0),)
+    assert asked.loads == (Load(100, 4.0, 2.0),)
 
 
 def test_without_rates_there_is_no_latency() -> None:
