@@ -23,7 +23,8 @@ from service.decision import Decision, DecisionConfig
 from service.detectors.calibration import BudgetCalibration
 from service.detectors.model import Model
 from service.detectors.registry import EnsembleConfig, make_ensemble
-from service.features.engine import Feature, FeatureBatch, FeatureConfig, FeatureEngine
+from service.features.config import FeatureConfig
+from service.features.engine import Feature, FeatureBatch, FeatureEngine
 from service.feedback import Answer, Feedback
 from service.history.sources import Placement, Sources
 from service.history.table import Array, Copied, StateTable

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from service.features.engine import FeatureBatch, FeatureConfig, FeatureEngine
+from service.features.config import FeatureConfig
+from service.features.engine import FeatureBatch, FeatureEngine
 from service.history.sources import Sources
 from service.wire.batch import PointBatch
 from service.wire.data_point import DataPoint

@@ -17,7 +17,7 @@ import numpy as np
 from service.detectors.base import Array
 from service.detectors.registry import EnsembleConfig
 from service.errors import AnomalydError
-from service.features.engine import FeatureConfig
+from service.features.config import FeatureConfig
 
 FORMAT = 3
 

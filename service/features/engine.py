@@ -11,10 +11,10 @@ from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
 
 from service.features import counters, gaps, rolling
-from service.features.long_memory import LongMemory, LongMemoryConfig
+from service.features.config import FeatureConfig
+from service.features.long_memory import LongMemory
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
 from service.kernels import borrowed, kernel, prefetch
@@ -22,27 +22,6 @@ from service.kernels import borrowed, kernel, prefetch
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-
-class FeatureConfig(LongMemoryConfig):
-    """How long a series' memory is and when it is long enough to judge by."""
-
-    window_points: int = Field(128, ge=8, le=rolling.MAX_WINDOW)
-    """Values of the rolling statistics (mean, std, median, MAD)."""
-    min_history_points: int = Field(30, ge=8)
-    """Values that a series must have shown before it is judged; below, its points are skipped."""
-    counters: bool = True
-    """Whether a value that only grows, but for resets, is judged by its increase per second."""
-    ewma_gain: float = Field(0.1, gt=0, le=1)
-    """Weight of the newest value in the exponentially weighted mean."""
-    long_memory_points: int = Field(20_000, ge=100)
-    """Memory of the scales that differences and the smoothed mean are measured by."""
-
-    @model_validator(mode="after")
-    def _history_fits_window(self) -> FeatureConfig:
-        if self.min_history_points > self.window_points:
-            raise ValueError("min_history_points must not exceed window_points")
-        return self
 
 
 class Feature(IntEnum):

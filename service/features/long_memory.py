@@ -7,20 +7,18 @@ source (`joint`); everything is computed before the point is learned.
 from __future__ import annotations
 
 import math
-from datetime import date
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.features import changes, cohorts, deviations, joint
 from service.features.cohorts import CohortRows, Cohorts
-from service.features.days import days_since_epoch, is_off, read_holidays
+from service.features.config import LongMemoryConfig
+from service.features.days import days_since_epoch, is_off
 from service.features.deviations import DEVIATIONS, Deviation
 from service.features.marks import MARKS, is_marked, mark, mark_signs
-from service.features.zones import offsets_ms, zone
+from service.features.zones import offsets_ms
 from service.history.blocks import ALL, Firsts, Kind
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
@@ -30,41 +28,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int32]
-
-
-class LongMemoryConfig(BaseModel):
-    """What is kept of a source's whole past; each costs memory of the sources that it is kept of."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    recurrence_values: int = Field(4, ge=0, le=1024)
-    """Sources of up to so many values are asked whether their last points happened before; 0 asks none."""
-    joint_values: int = Field(40, ge=0, le=1024)
-    """So many of a source's values are judged by how they fit together; 0 judges each alone."""
-    signs_of_change: bool = True
-    """Whether incidents of sources of one value are judged by seven signs of change, or by scores alone."""
-    cohorts: bool = True
-    """Whether a new source begins with what is usual among the partition's sources of the same value name."""
-    time_zone: str = "UTC"
-    """Where the sources' days begin, by its name in the IANA time zone database."""
-    holidays: tuple[date, ...] = ()
-    """Days that are like a Sunday there: a file with an ISO date on each line, or the dates themselves."""
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        zone(name)
-        return name
-
-    @field_validator("holidays", mode="before")
-    @classmethod
-    def _from_file(cls, given: Any) -> Any:
-        return read_holidays(Path(given)) if isinstance(given, str | Path) else given
-
-    @field_validator("holidays")
-    @classmethod
-    def _in_order(cls, days: tuple[date, ...]) -> tuple[date, ...]:
-        return tuple(sorted(set(days)))
 
 
 # Columns of a source's row: points that were related, and the joined oddness as it is held and smoothed.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from service.bench.sizing import MEASURED, Demand, fitted, predicted, size, state_bytes_per_source
-from service.features.engine import FeatureConfig
+from service.features.config import FeatureConfig
 from service.pipeline import DetectionConfig, DetectionPipeline, Record
 from service.settings import Settings
 from tests.bench.figures import a_case

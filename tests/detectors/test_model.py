@@ -15,7 +15,8 @@ import pytest
 from service.detectors.model import Model, load, save
 from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.errors import AnomalydError
-from service.features.engine import VECTOR_WIDTH, FeatureConfig
+from service.features.config import FeatureConfig
+from service.features.engine import VECTOR_WIDTH
 
 ENSEMBLE, FEATURES = EnsembleConfig(), FeatureConfig()
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from service.features import cohorts
 from service.features.cohorts import MOST_NAMES, Cohorts
+from service.features.config import FeatureConfig
 from service.features.deviations import NUMBERS, PRIOR, SCALES, SEEN, SQUARES, Deviation
-from service.features.engine import FeatureConfig
 from tests.streams import Features, series
 
 Floats = npt.NDArray[np.float64]

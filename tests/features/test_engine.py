@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.features.engine import FEATURES, KINDS, VECTOR_WIDTH, Feature, FeatureConfig
+from service.features.config import FeatureConfig
+from service.features.engine import FEATURES, KINDS, VECTOR_WIDTH, Feature
 from tests.streams import MISSING, Features, a_point, noise, series
 
 SHORT = FeatureConfig(window_points=16, min_history_points=8)

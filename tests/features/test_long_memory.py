@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from service.features.engine import FeatureConfig
+from service.features.config import FeatureConfig
 from tests.streams import MISSING, Features, a_point, noise, series
 
 

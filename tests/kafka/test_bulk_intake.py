@@ -78,7 +78,7 @@ def plain(records: RecordBatch, limits: InputLimits) -> list[tuple[object, ...]]
     fields = zip(
         records.values,
         records.keys,
-        records.headers,
+        [records.headers.get(i) for i in range(len(records.values))],
         records.offset.tolist(),
         records.time_ms.tolist(),
         strict=True,
