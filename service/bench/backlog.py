@@ -11,7 +11,7 @@ from service.bench.cases import Case
 from service.bench.child import BenchError
 from service.bench.signal import Signal, order_of, source_id, value_names
 from service.bench.steady_state import STEP_MS
-from service.stream.clients import made
+from service.stream.clients import WHOLE, made
 from service.stream.config import KafkaConfig, Properties, merged
 
 _LOOKED_AT = 2_000  # results in each partition
@@ -52,7 +52,7 @@ class Sender:
 
     def __init__(self, kafka: KafkaConfig, topic: str, linger_ms: float) -> None:
         ours: Properties = {
-            "enable.idempotence": True,
+            **WHOLE,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
             "linger.ms": linger_ms,

@@ -50,9 +50,7 @@ class RankedTrees:
 
     cuts: Floats32  # (groups, dimensions, 2 ** bits), such a heap: left of a cut are the smaller ones
     group_start: Ints  # (groups + 1,), the first tree of each
-    nodes: (
-        Shorts  # (trees, places): how many of the group's cuts are at or below the node's, and its dimension
-    )
+    nodes: Shorts  # (trees, places): how many of the group's cuts are at or below its own, and its dimension
     by_registers: int  # so many of the highest levels
 
     @classmethod

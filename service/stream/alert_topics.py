@@ -27,7 +27,7 @@ from service.alerting.worker import ChannelWorker
 from service.clock import Clock
 from service.logs import logger
 from service.metrics import Metrics
-from service.stream.clients import made
+from service.stream.clients import WHOLE, made
 
 _ASK_S = 15.0  # for a question to the cluster
 _FLUSH_S = 60.0  # for the deliveries to be acknowledged; a broker may be elected anew in between
@@ -47,7 +47,7 @@ _READER = {
     "fetch.queue.backoff.ms": 5,
 }
 _WRITER = {
-    "enable.idempotence": True,
+    **WHOLE,
     "partitioner": "murmur2_random",
     "compression.type": "lz4",
     "linger.ms": 5,

@@ -9,6 +9,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from service.settings import Settings
+from service.stream.alert_topics import KafkaDeliveryLog
 from service.stream.clients import make_producer
 from service.stream.feeding import PointProducer
 from service.stream.reading import read_all
@@ -27,6 +28,14 @@ def feed(settings: Settings, topic: str) -> None:
     assert producer.finish() == []
 
 
+def log_deliveries(settings: Settings, topic: str) -> None:
+    log = KafkaDeliveryLog({**settings.kafka.connection(), "batch.num.messages": 1}, topic, "test")
+    for i in range(MESSAGES):
+        log.append("source", b"%d" % i)
+    log.flush()
+    log.close()
+
+
 class InTransactions:
     """One transaction a topic, each message a request of its own, as where they are large."""
 
@@ -43,7 +52,11 @@ class InTransactions:
         self._producer.commit_transaction(30)
 
 
-@pytest.mark.parametrize("way", [lambda _: feed, InTransactions], ids=["feed", "transactions"])
+@pytest.mark.parametrize(
+    "way",
+    [lambda _: feed, lambda _: log_deliveries, InTransactions],
+    ids=["feed", "deliveries", "transactions"],
+)
 def test_nothing_is_lost(
     broker: RunningBroker, topic_prefix: str, way: Callable[[Settings], Callable[[Settings, str], None]]
 ) -> None:
