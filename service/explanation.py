@@ -13,7 +13,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 from service import oddities
-from service.features.engine import Feature
+from service.features.window import Feature
 from service.oddities import Odd, number
 
 Row = Sequence[float]

@@ -18,7 +18,7 @@ import numpy as np
 from service.decision import member_scores
 from service.detectors.calibration import Judgement
 from service.detectors.policy import REST_POINTS
-from service.features.engine import Feature
+from service.features.window import Feature
 from service.publication import Outcome, Publication, ScoredPoints, Why
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from service.features import changes
 from service.features.deviations import ALONE, Deviation
-from service.features.engine import Feature
 from service.features.marks import Mark
+from service.features.window import Feature
 
 Row = Sequence[float]
 

@@ -24,7 +24,8 @@ from service.detectors.calibration import BudgetCalibration
 from service.detectors.model import Model
 from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.features.config import FeatureConfig
-from service.features.engine import Feature, FeatureBatch, FeatureEngine
+from service.features.engine import FeatureBatch, FeatureEngine
+from service.features.window import Feature
 from service.feedback import Answer, Feedback
 from service.history.sources import Placement, Sources
 from service.history.table import Array, Copied, StateTable
@@ -38,7 +39,7 @@ from service.wire.reader import Others, ReadBatch
 
 Ints = npt.NDArray[np.int64]
 
-STATE_VERSION = 12
+STATE_VERSION = 13
 """Raised whenever the same input would give other results; part of every model version."""
 
 LEAN = {"recurrence_values": 0, "joint_values": 8, "signs_of_change": False}
@@ -213,9 +214,8 @@ class DetectionPipeline:
             "joined": (long_memory.source_table, sources.slots),
             "features": (self._features.table, sources.series),
             "long_memory": (long_memory.table, sources.series),
-            "past": (long_memory.past, sources.used(1)),
-            "signs": (long_memory.signs, sources.used(2)),
-            "relations": (long_memory.relations, sources.used(3)),
+            "signs": (long_memory.signs, sources.used(1)),
+            "relations": (long_memory.relations, sources.used(2)),
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:

@@ -19,7 +19,8 @@ from service import explanation
 from service.absence import Silence, Teller, Told
 from service.decision import DecisionBatch, Incident, Severity, member_scores
 from service.detectors.calibration import reference_of
-from service.features.engine import Feature, FeatureBatch
+from service.features.engine import FeatureBatch
+from service.features.window import Feature
 from service.feedback import Answer, Closed
 from service.history.sources import Arrival, Placement
 from service.rarity import Rarity

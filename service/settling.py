@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.decision import DecisionBatch, Incident, Severity
-from service.features.engine import Feature, FeatureBatch
+from service.features.engine import FeatureBatch
+from service.features.window import Feature
 from service.history.blocks import Firsts
 from service.history.sources import Placement
 from service.history.table import Column, StateTable

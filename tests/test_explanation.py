@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.explanation import Contribution, contributions, expected_ranges, sentence, usual_reach
-from service.features.engine import FEATURES, Feature
+from service.features.window import FEATURES, Feature
 from tests.streams import Features, a_point
 
 DETECTORS = ["zscore", "robust_z", "ewma", "difference", "half_space_trees"]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.features.deviations import Deviation
-from service.features.engine import FEATURES, Feature
 from service.features.marks import MARKS, Mark
+from service.features.window import FEATURES, Feature
 from service.oddities import Odd, number, told
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from service.detectors.base import AnomalyDetector, DetectorConfig, Floats
-from service.features.engine import KINDS, Feature, FeatureBatch
+from service.features.engine import KINDS, FeatureBatch
+from service.features.window import Feature
 
 
 class ZScoreConfig(DetectorConfig):

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import borrowed, kernel
+from service.kernels import borrowed, inlined, kernel
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
@@ -36,7 +36,6 @@ _SHORT_MEDIAN_POINTS, _LONG_MEDIAN_POINTS = 300.0, 3000.0
 _MEDIAN_STEP = 1.5
 _RECENT_POINTS, _LATER_POINTS = 300.0, 5000.0
 _LEAST_SCALE = 1e-3  # of the mean distance from the mean: below, a value has hardly moved
-_LARGEST = 1e37  # of a 32-bit float's differences
 _LARGEST_BITS = np.int32(2**31 - 1)
 _LONGEST_RUN, _SAID_EVERY = 32.0, 4.0
 _RECENT_CAP = 12.0
@@ -71,7 +70,7 @@ _RECENT = 5  # those of which a short memory is kept: step, short, mean of two, 
     LONG_MEDIAN,
     _GAP,
     _GAP_BEFORE,
-    FIRST,
+    ANCHOR,
     RUN,
     _RUN_SQUARE,
 ) = range(13)
@@ -103,51 +102,23 @@ def least_scale(mean: float) -> float:
     return 1e-9 + 1e-6 * abs(mean)
 
 
-@kernel
+@inlined
 def _toward(median: float, x: float, gain: float, spread: float) -> float:
     """A running median: a step towards `x` of at most 1.5 times the gain in units of the usual spread."""
     limit = _MEDIAN_STEP * gain * spread
     return median + min(max(x - median, -limit), limit)
 
 
-@kernel
-def from_first(x: float, s: Floats) -> float:
-    """A value's distance from the first of all; before `deviate`."""
-    return min(max(x - s[FIRST], -_LARGEST), _LARGEST) if s[SEEN] > 0.0 else 0.0
+@inlined
+def recurrence(seen: int, past: Ring) -> tuple[float, float]:
+    """Distances of the last points and steps from the nearest recent ones; 0 for the first few.
 
-
-@kernel
-def remember(distance: float, seen: int, ring: Ring) -> None:
-    """Put a value's distance from the first into `ring` (LAGS,), of `seen` before it.
-
-    It is filled backwards: what came `lag` points ago stands `lag` places on.
-    """
-    ring[LAGS - 1 - seen % LAGS] = distance
-
-
-@kernel
-def _copy(some: Ring, to: Ring) -> None:
-    """Many at once, which no loop is whose places might be negative."""
-    for i in range(len(some)):
-        to[i] = some[i]
-
-
-@kernel
-def recurrence(seen: int, ring: Ring, unrolled: Ring) -> tuple[float, float]:
-    """Distances of the last points and steps from the nearest recent ones; the newest is in `ring`.
-
-    `unrolled` (LAGS,) is room for the ring from the newest value on: over neighbours, without a turn, the
-    loop is vectorised. 0 for the first few.
+    `past` (LAGS or more,) are the last values, newest first: see `rolling.unroll`.
     """
     if seen < 2 * _FIRST_LAG:
         return 0.0, 0.0
-    ring, unrolled = borrowed(ring), borrowed(unrolled)
-    place = LAGS - 1 - seen % LAGS
-    _copy(ring[place:], unrolled)
-    _copy(ring[:place], unrolled[LAGS - place :])
-    unrolled[seen + 1 :] = np.nan
     lags = min(seen, LAGS - _SPAN) - _FIRST_LAG
-    return _nearest(unrolled, lags, min(lags, max(seen + 1 - _FIRST_LAG - _SPAN, 0)))
+    return _nearest(borrowed(past), lags, min(lags, max(seen + 1 - _FIRST_LAG - _SPAN, 0)))
 
 
 @kernel
@@ -175,7 +146,7 @@ def _distances(last: _Last, then: _Then, lag: int, whole: bool) -> tuple[np.int3
     return np.float32(values).view(np.int32), np.float32(steps).view(np.int32)
 
 
-@kernel
+@inlined
 def _nearest(x: Ring, lags: int, whole: int) -> tuple[float, float]:
     """The least distance of the first values in `x` from those at so many lags, and of their steps.
 
@@ -209,7 +180,7 @@ def halted(s: Floats) -> float:
     return run / (1.0 + math.sqrt(s[_RUN_SQUARE])) if told else 0.0
 
 
-@kernel
+@inlined
 def standstill(x: float, s: Floats) -> float:
     """How many times in a row a value has repeated, in units of how many are usual; before `deviate`.
 
@@ -222,18 +193,18 @@ def standstill(x: float, s: Floats) -> float:
     return halted(s)
 
 
-@kernel
+@inlined
 def _scale(s: Floats, gain: float, least: float, deviations: Floats) -> None:
     """Put each deviation (DEVIATIONS,) into units of its root mean square with this point, which it joins."""
     squares = s[SQUARES : SQUARES + DEVIATIONS]
-    for kind in range(DEVIATIONS):
+    for kind in range(len(squares)):  # not a constant, which would be unrolled instead of vectorised
         z = deviations[kind]
         square = squares[kind] + gain * (z * z - squares[kind])
         squares[kind] = square
         deviations[kind] = z / (math.sqrt(square) + least)
 
 
-@kernel
+@inlined
 def _recent(s: Floats, kind: int, z: float, known: float, least: float) -> float:
     """`z` in units of the larger of its means over the last 300 and 5,000 points, softly bounded."""
     recent, later = s[_RECENT_MEANS + kind], s[_LATER_MEANS + kind]
@@ -242,11 +213,10 @@ def _recent(s: Floats, kind: int, z: float, known: float, least: float) -> float
     new_later = later + max(share, 1.0 / _LATER_POINTS) * (z - later)
     s[_RECENT_MEANS + kind], s[_LATER_MEANS + kind] = new_recent, new_later
     scale = max(recent, later) if known >= 30.0 else max(new_recent, new_later)
-    q = z / (scale + least)
-    return float(q / (1.0 + q / _RECENT_CAP))
+    return float(z / (scale + least + z / _RECENT_CAP))
 
 
-@kernel
+@inlined
 def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floats) -> tuple[float, float]:
     """Write the deviations (DEVIATIONS,) of one value with these recurrence distances, then learn it.
 
@@ -256,7 +226,7 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     seen = int(s[SEEN])
     if seen == 0:
         s[LAST] = s[_LAST_BUT_ONE] = s[MEAN] = s[_SMOOTH] = x
-        s[SHORT_MEDIAN] = s[LONG_MEDIAN] = s[FIRST] = x
+        s[SHORT_MEDIAN] = s[LONG_MEDIAN] = s[ANCHOR] = x
     known = seen + s[PRIOR]
     share = 1.0 / (seen + 1)
     gain = max(1.0 / (known + 1.0), 1.0 / LONG_MEMORY_POINTS)
@@ -296,7 +266,7 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     return signed, recent / _RECENT
 
 
-@kernel
+@inlined
 def alone(deviations: Floats, recent: float, with_recurrence: bool) -> float:
     """Oddness of a source's only value: weighted root mean square, and the recent past beside it."""
     total = 0.0

@@ -7,40 +7,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
-from service.features import counters, gaps, rolling
+from service.features import counters, gaps, window
 from service.features.config import FeatureConfig
+from service.features.deviations import LAGS
 from service.features.long_memory import LongMemory
+from service.features.window import Feature, Windows
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel, prefetch
+from service.kernels import borrowed, kernel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-
-class Feature(IntEnum):
-    """The columns of a value's feature row; the names are public, in results."""
-
-    VALUE = 0
-    MEAN = 1
-    STD = 2
-    Z_SCORE = 3
-    MEDIAN = 4
-    MAD = 5
-    ROBUST_Z = 6
-    EWMA = 7
-    EWMA_Z = 8
-    DIFFERENCE = 9
-    DIFFERENCE_Z = 10
-
-
-FEATURES = len(Feature)
 
 KINDS = (Feature.Z_SCORE, Feature.ROBUST_Z, Feature.EWMA_Z, Feature.DIFFERENCE_Z)
 """The kinds of z, in the order of `FeatureBatch.furthest`."""
@@ -48,15 +31,6 @@ KINDS = (Feature.Z_SCORE, Feature.ROBUST_Z, Feature.EWMA_Z, Feature.DIFFERENCE_Z
 # A point's vector, the same width for any number of values: for each kind of z the signed one that is
 # furthest out among the values, then the root mean square over the values of the first and the last.
 VECTOR_WIDTH = 6
-
-_SEEN, _MEAN, _SQUARES, _EWMA, _EWMA_SQUARE, _LAST, _DIFFERENCE_SQUARE = range(7)
-_STATE_WIDTH = 7
-
-# Squares of larger numbers, summed over a window, would overflow.
-_LARGEST = 1e140
-_MAD_TO_SIGMA = 1.4826
-
-_AHEAD = 4  # values whose rows are on their way from memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,70 +90,6 @@ class FeatureBatch:
 
 
 @kernel
-def _scaled(deviation: float, scale: float, typical: float) -> float:
-    """Deviation in units of scale; a series that never moved gets a scale of a millionth of its level."""
-    return deviation / max(scale, 1e-9 + 1e-6 * abs(typical))
-
-
-@kernel
-def _advance_value(
-    x: float,
-    ascending: Floats,
-    ranks: npt.NDArray[np.uint8],
-    s: Floats,
-    out: Floats,
-    judged: bool,
-    ewma_gain: float,
-    long_memory: float,
-) -> None:
-    """Write the features (FEATURES,) of one value, NaN if it is not to be judged; then learn it."""
-    if math.isnan(x):
-        out[:] = np.nan
-        return
-    window = ascending.shape[0]
-    out[Feature.VALUE] = x
-    x = min(max(x, -_LARGEST), _LARGEST)
-    seen = int(s[_SEEN])
-    count = min(seen, window)
-    gain = max(1.0 / (seen + 1), 1.0 / long_memory)
-    mean = s[_MEAN]
-    if seen == 0:
-        ewma, difference, gap = x, 0.0, 0.0
-    else:
-        ewma = s[_EWMA] + ewma_gain * (x - s[_EWMA])
-        difference = x - s[_LAST]
-        gap = ewma - mean
-    # The point itself counts in these two scales: a first move after long rest is then bounded by
-    # the square root of the history's length instead of being infinite.
-    ewma_square = s[_EWMA_SQUARE] + gain * (gap * gap - s[_EWMA_SQUARE])
-    difference_square = s[_DIFFERENCE_SQUARE] + gain * (difference * difference - s[_DIFFERENCE_SQUARE])
-    if judged:
-        std = math.sqrt(s[_SQUARES] / (count - 1))
-        middle = rolling.median(ascending, count)
-        mad = rolling.median_absolute_deviation(ascending, count, middle)
-        out[Feature.MEAN] = mean
-        out[Feature.STD] = std
-        out[Feature.Z_SCORE] = _scaled(x - mean, std, mean)
-        out[Feature.MEDIAN] = middle
-        out[Feature.MAD] = mad
-        # With more than half the values equal the MAD is 0 and says nothing of the other half.
-        out[Feature.ROBUST_Z] = _scaled(x - middle, _MAD_TO_SIGMA * mad if mad > 0.0 else std, middle)
-        out[Feature.EWMA] = ewma
-        out[Feature.EWMA_Z] = _scaled(gap, math.sqrt(ewma_square), mean)
-        out[Feature.DIFFERENCE] = difference
-        out[Feature.DIFFERENCE_Z] = _scaled(difference, math.sqrt(difference_square), mean)
-    else:
-        out[Feature.VALUE + 1 :] = np.nan
-    old = rolling.push_value(ascending, ranks, seen, x)
-    s[_MEAN], s[_SQUARES] = rolling.moments(ascending, seen, mean, s[_SQUARES], x, old)
-    s[_SEEN] = seen + 1
-    s[_EWMA] = ewma
-    s[_EWMA_SQUARE] = ewma_square
-    s[_LAST] = x
-    s[_DIFFERENCE_SQUARE] = difference_square
-
-
-@kernel
 def _squash(z: float) -> float:
     """To (-1, 1), with most room for the usual: 3 becomes a half."""
     return z / (3.0 + abs(z))
@@ -191,55 +101,25 @@ def _further(furthest: float, z: float) -> float:
 
 
 @kernel
-def _advance(
-    row_start: Ints,
-    series: Ints,
-    values: Floats,
-    ascending: Floats,
-    ranks: npt.NDArray[np.uint8],
-    state: Floats,
-    changed: Bools,
-    judged: Bools,
-    ewma_gain: float,
-    long_memory: float,
-    rows: Floats,
-    vectors: Floats,
-    furthest: Floats,
-    has_history: npt.NDArray[np.bool_],
+def _summarise(
+    row_start: Ints, rows: Floats, judged: Bools, vectors: Floats, furthest: Floats, has_history: Bools
 ) -> None:
-    ascending, ranks, state, rows = borrowed(ascending), borrowed(ranks), borrowed(state), borrowed(rows)
+    """One vector for each whole point from the rows of its values, and what its values have furthest out."""
+    rows = borrowed(rows)
     for point in range(vectors.shape[0]):
         known = 0
         z = robust = ewma = difference = 0.0
         z_squares = difference_squares = 0.0
         for row in range(row_start[point], row_start[point + 1]):
-            if row + _AHEAD < series.shape[0]:
-                coming = series[row + _AHEAD]
-                prefetch(ascending, coming)
-                prefetch(ranks, coming)
-                prefetch(state, coming)
-            slot, out = series[row], rows[row]
-            if changed[row]:
-                state[slot, :] = 0.0
-            _advance_value(
-                values[row],
-                ascending[slot],
-                ranks[slot],
-                state[slot],
-                out,
-                judged[row],
-                ewma_gain,
-                long_memory,
-            )
             if not judged[row]:
                 continue
             known += 1
-            z = _further(z, out[Feature.Z_SCORE])
-            robust = _further(robust, out[Feature.ROBUST_Z])
-            ewma = _further(ewma, out[Feature.EWMA_Z])
-            difference = _further(difference, out[Feature.DIFFERENCE_Z])
-            z_squares += _squash(out[Feature.Z_SCORE]) ** 2
-            difference_squares += _squash(out[Feature.DIFFERENCE_Z]) ** 2
+            z = _further(z, rows[row, Feature.Z_SCORE])
+            robust = _further(robust, rows[row, Feature.ROBUST_Z])
+            ewma = _further(ewma, rows[row, Feature.EWMA_Z])
+            difference = _further(difference, rows[row, Feature.DIFFERENCE_Z])
+            z_squares += _squash(rows[row, Feature.Z_SCORE]) ** 2
+            difference_squares += _squash(rows[row, Feature.DIFFERENCE_Z]) ** 2
         has_history[point] = known > 0
         if known == 0:
             vectors[point, :] = np.nan
@@ -262,11 +142,12 @@ class FeatureEngine:
 
     def __init__(self, config: FeatureConfig) -> None:
         self._config = config
+        with_lags = config.recurrence_values > 0 or config.signs_of_change
         self.table = StateTable(
             {
-                "ascending": Column(np.float64, config.window_points),
-                "ranks": Column(np.uint8, config.window_points),
-                "state": Column(np.float64, _STATE_WIDTH),
+                "ring": Column(np.float32, max(config.window_points, LAGS if with_lags else 0)),
+                "order": Column(np.uint8, config.window_points),
+                "window": Column(np.float64, window.NUMBERS),
                 "counter": Column(np.float64, counters.NUMBERS),
                 "growth": Column(np.uint16, counters.GROWTHS),
                 "gap": gaps.COLUMN,
@@ -277,7 +158,6 @@ class FeatureEngine:
     def advance(self, placed: Placement, time_ms: Ints) -> FeatureBatch:
         """The features of the placed points at these times, each from what came before; then learn them."""
         points = len(placed.source)
-        rows = np.empty((len(placed.series), FEATURES))
         vectors = np.empty((points, VECTOR_WIDTH))
         furthest = np.empty((points, len(KINDS)))
         has_history = np.empty(points, np.bool_)
@@ -285,7 +165,7 @@ class FeatureEngine:
         changed, is_rate = np.zeros(len(placed.series), np.bool_), np.zeros(len(placed.series), np.bool_)
         if config.counters:
             placed = replace(placed, values=self._judged_by(placed, time_ms, changed, is_rate))
-        past = self.long_memory.advance(placed, changed, time_ms, config.min_history_points)
+        past = self.long_memory.advance(placed, changed, time_ms, config.min_history_points, self._windows())
         missing = np.empty(points, np.int64)
         gaps.advance(
             placed.first,
@@ -297,26 +177,11 @@ class FeatureEngine:
             past.oddness,
             missing,
         )
-        _advance(
-            placed.row_start,
-            placed.series,
-            placed.values,
-            self.table["ascending"],
-            self.table["ranks"],
-            self.table["state"],
-            changed,
-            past.values,
-            config.ewma_gain,
-            float(config.long_memory_points),
-            rows,
-            vectors,
-            furthest,
-            has_history,
-        )
+        _summarise(placed.row_start, past.rows, past.values, vectors, furthest, has_history)
         return FeatureBatch(
             placed.source,
             placed.row_start,
-            rows,
+            past.rows,
             vectors,
             furthest,
             past.oddness,
@@ -328,6 +193,12 @@ class FeatureEngine:
             has_history,
             is_rate,
             missing,
+        )
+
+    def _windows(self) -> Windows:
+        table, config = self.table, self._config
+        return Windows(
+            table["ring"], table["order"], table["window"], config.ewma_gain, float(config.long_memory_points)
         )
 
     def _judged_by(self, placed: Placement, time_ms: Ints, changed: Bools, is_rate: Bools) -> Floats:

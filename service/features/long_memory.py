@@ -12,17 +12,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.features import changes, cohorts, deviations, joint
+from service.features import changes, cohorts, deviations, joint, window
 from service.features.cohorts import CohortRows, Cohorts
 from service.features.config import LongMemoryConfig
 from service.features.days import days_since_epoch, is_off
 from service.features.deviations import DEVIATIONS, Deviation
 from service.features.marks import MARKS, is_marked, mark, mark_signs
+from service.features.window import FEATURES, Windows
 from service.features.zones import offsets_ms
 from service.history.blocks import ALL, Firsts, Kind
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel, prefetch
+from service.kernels import borrowed, inlined, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -33,13 +34,12 @@ Counts = npt.NDArray[np.int32]
 # Columns of a source's row: points that were related, and the joined oddness as it is held and smoothed.
 _POINTS, _HELD, _SLOW = range(3)
 _PER_SOURCE = 3
-_SERIES, _PAST, _SIGNS, _RELATIONS = range(4)  # kinds of blocks, in the order of `LongMemory.kinds`
+_SERIES, _SIGNS, _RELATIONS = range(3)  # kinds of blocks, in the order of `LongMemory.kinds`
 _HOLD, _SLOW_GAIN = 0.8, 0.05
 _JOINED_FROM = 2.5
 # So that 6.4 is about as rare in sources of many values as in those of one; a few rarely exceed anything.
 _JOINED_UNIT, _FEW = 4.25, 6.0
 _SOFT = 20.0
-_LARGEST = 1e140  # squares of larger numbers would overflow
 _AHEAD = 2  # points whose rows are on their way from memory
 _CELLS_A_LINE = 16
 _HALTING_VALUES = 4  # a source of more may well have one that seldom changes
@@ -52,7 +52,6 @@ class _Tables(NamedTuple):
     per_source: Floats
     numbers: Floats
     residuals: Floats
-    ring: npt.NDArray[np.float32]
     changes: Floats
     offs: npt.NDArray[np.float32]
     slots: npt.NDArray[np.float32]
@@ -73,11 +72,11 @@ class _Room(NamedTuple):
     nowhere: Floats
     signs: Floats
     changes: Floats
-    unrolled: npt.NDArray[np.float32]
+    past: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, most: int, joint_values: int) -> _Room:
-        """For points of up to so many values."""
+    def of(cls, most: int, joint_values: int, past: int) -> _Room:
+        """For points of up to so many values, of which so many are remembered."""
         return cls(
             np.empty((most, DEVIATIONS)),
             np.zeros((max(most, joint_values), 2)),
@@ -87,11 +86,11 @@ class _Room(NamedTuple):
             np.zeros(2),
             np.empty(changes.SIGNS),
             np.zeros(changes.ROOM),
-            np.empty(deviations.LAGS, np.float32),
+            np.empty(past + 1, np.float32),
         )
 
 
-@kernel
+@inlined
 def _join(
     deviations_: Floats,
     residuals: Floats,
@@ -137,9 +136,9 @@ def _unrelate(value: int, side: int, cells: npt.NDArray[np.float32]) -> None:
         cells[value * side + other] = cells[other * side + value] = 0.0
 
 
-@kernel
+@inlined
 def _soft(z: float) -> float:
-    return z / (1.0 + z / _SOFT)
+    return _SOFT * z / (_SOFT + z)
 
 
 @kernel
@@ -162,8 +161,10 @@ def _advance(
     signs_of_change: bool,
     with_cohorts: bool,
     tables: _Tables,
+    windows: Windows,
     cohort_rows: CohortRows,
     room: _Room,
+    features: Floats,
     judged: Bools,
     known: Floats,
     oddness: Floats,
@@ -172,23 +173,25 @@ def _advance(
     marked: Bools,
     marks: Floats,
 ) -> None:
-    """What `advance` tells of each point, which is then learned; `marks` of those `marked`."""
-    numbers, rings = borrowed(tables.numbers), borrowed(tables.ring)
+    """What `advance` tells of each point, which is then learned; `marks` of those `marked`.
+
+    A value's `features` (FEATURES,) are of its window.
+    """
+    numbers, windows = borrowed(tables.numbers), window.lent(windows)
     covariance, precision = borrowed(tables.covariance), borrowed(tables.precision)
     residual_numbers, per_source = borrowed(tables.residuals), borrowed(tables.per_source)
     change_numbers, offs, bins = borrowed(tables.changes), borrowed(tables.offs), borrowed(tables.bins)
     slots, visits, first = borrowed(tables.slots), borrowed(tables.visits), borrowed(first)
-    values, holidays = borrowed(values), borrowed(holidays)
+    values, holidays, features = borrowed(values), borrowed(holidays), borrowed(features)
     shares, marks = borrowed(shares), borrowed(marks)
     found, residuals, apart = borrowed(room.found), borrowed(room.residuals), borrowed(room.apart)
     signed, square, nowhere = borrowed(room.signed), borrowed(room.square), borrowed(room.nowhere)
-    signs, change_room, unrolled = borrowed(room.signs), borrowed(room.changes), borrowed(room.unrolled)
+    signs, change_room, past = borrowed(room.signs), borrowed(room.changes), borrowed(room.past)
     for point in range(source.shape[0]):
         start, stop = row_start[point], row_start[point + 1]
         coming = min(point + _AHEAD, source.shape[0] - 1)
         prefetch(per_source, source[coming])
         wide, rows_ahead = int(widths[coming]), row_start[coming] - start
-        with_ring = wide <= recurrence_values or (wide == 1 and signs_of_change)
         if wide > 1 and joint_values > 0:
             cells = first[coming, _RELATIONS]
             for cell in range(cells, cells + min(int(rows[coming]), joint_values) ** 2, _CELLS_A_LINE):
@@ -202,7 +205,7 @@ def _advance(
             prefetch(visits, at)
             prefetch(bins, at)
         own, width = per_source[source[point]], int(widths[point])
-        first_series, past = int(first[point, _SERIES]), int(first[point, _PAST])
+        first_series = int(first[point, _SERIES])
         with_signs = width == 1 and signs_of_change
         with_recurrence = width <= recurrence_values
         related = min(width, joint_values) if width > 1 else 0
@@ -216,19 +219,19 @@ def _advance(
                 prefetch(numbers, series[ahead])
                 if wide > 1:
                     prefetch(residual_numbers, series[ahead])
-                if with_ring:
-                    prefetch(rings, first[coming, _PAST] + series[ahead] - first[coming, _SERIES])
-            x = values[row]
+                prefetch(windows.ring, series[ahead])
+                prefetch(windows.order, series[ahead])
+                prefetch(windows.numbers, series[ahead])
+            x, slot = values[row], series[row]
             judged[row] = False
             if math.isnan(x):
+                features[row, :] = np.nan
                 continue
-            x = min(max(x, -_LARGEST), _LARGEST)
-            within = series[row] - first_series
-            s, at = numbers[series[row]], past + within if with_recurrence or with_signs else 0
+            x = min(max(x, -window.LARGEST), window.LARGEST)
+            within, s = slot - first_series, numbers[slot]
             if changed[row]:  # its past is of another unit
-                s[:], residual_numbers[series[row], :] = 0.0, 0.0
-                if with_recurrence or with_signs:
-                    rings[at, :] = 0.0
+                s[:], residual_numbers[slot, :] = 0.0, 0.0
+                window.forget(slot, windows)
                 if with_signs:
                     own_signs = first[point, _SIGNS]
                     change_numbers[own_signs, :], offs[own_signs, :] = 0.0, 0.0
@@ -237,19 +240,19 @@ def _advance(
                     side, cells = min(int(rows[point]), joint_values), int(first[point, _RELATIONS])
                     _unrelate(within, side, covariance[cells : cells + side * side])
                     _unrelate(within, side, precision[cells : cells + side * side])
-            seen, step, distance = int(s[deviations.SEEN]), 0.0, deviations.from_first(x, s)
+            seen, last = int(s[deviations.SEEN]), s[deviations.LAST]
+            anchor = s[deviations.ANCHOR] if seen > 0 else x
             if with_cohorts and seen == 0:
                 cohorts.begin(cohort_rows, names[row], s)
             judged[row] = seen >= (early_history if s[deviations.PRIOR] > 0.0 else min_history)
             has_history |= judged[row]
             known[point] = max(known[point], seen + s[deviations.PRIOR])
-            if seen > 0:
-                step = x - s[deviations.LAST]
+            window.advance(
+                values[row], x, anchor, last, seen, judged[row], slot, windows, past, features[row]
+            )
             nearest = nearest_steps = 0.0
-            if with_recurrence or with_signs:
-                deviations.remember(distance, seen, rings[at])
             if with_recurrence:
-                nearest, nearest_steps = deviations.recurrence(seen, rings[at], unrolled)
+                nearest, nearest_steps = deviations.recurrence(seen, past)
             halted = max(halted, deviations.standstill(x, s))
             off, recent_mean = deviations.deviate(x, s, nearest, nearest_steps, found[row - start])
             if with_cohorts and cohorts.is_lesson(seen + 1):
@@ -259,12 +262,12 @@ def _advance(
             if with_signs:
                 own_signs, half_hour = first[point, _SIGNS], local_ms[point] // changes.SLOT_MS
                 evidence[point] = changes.evidence(
-                    step,
-                    distance,
+                    x - last if seen > 0 else 0.0,
+                    window.distance(x, anchor),
                     half_hour,
                     is_off(half_hour // changes.SLOTS, holidays),
                     seen,
-                    rings[at],
+                    past,
                     change_numbers[own_signs],
                     offs[own_signs],
                     slots[own_signs],
@@ -273,6 +276,13 @@ def _advance(
                     signs,
                     change_room,
                 )
+            if window.is_far(seen, slot, windows):
+                s[deviations.ANCHOR] = x
+                window.anchor_by(x - anchor, seen, slot, windows, past)
+                if with_signs:
+                    own_signs = first[point, _SIGNS]
+                    own_numbers, own_slots = change_numbers[own_signs], slots[own_signs]
+                    changes.anchor_by(x - anchor, past, own_numbers, own_slots, visits[own_signs])
         fitting = False
         if width == 1:
             shares[start:stop] = 1.0
@@ -321,6 +331,7 @@ def _advance(
 class Judged(NamedTuple):
     """What is known of n points with m values: see `FeatureBatch`; `values` (m,) says which were judged."""
 
+    rows: Floats
     values: Bools
     known: Floats
     oddness: Floats
@@ -343,7 +354,6 @@ class LongMemory:
                 "residuals": Column(np.float64, joint.NUMBERS),
             }
         )
-        self.past = StateTable({"ring": Column(np.float32, deviations.LAGS)})
         self.signs = StateTable(
             {
                 "changes": Column(np.float64, changes.NUMBERS),
@@ -362,7 +372,6 @@ class LongMemory:
         config = self._config
         alone = 1 if config.signs_of_change else 0
         return (
-            Kind([self.past], most=max(config.recurrence_values, alone)),
             Kind([self.signs], most=alone),
             Kind(
                 [self.relations],
@@ -372,12 +381,15 @@ class LongMemory:
             ),
         )
 
-    def advance(self, placed: Placement, changed: Bools, time_ms: Ints, min_history: int) -> Judged:
+    def advance(
+        self, placed: Placement, changed: Bools, time_ms: Ints, min_history: int, windows: Windows
+    ) -> Judged:
         """What the placed points are to their sources' past, of which `min_history` points must be known.
 
         `changed` (m,) says which values begin anew, in another unit than before.
         """
         oddness, evidence = np.empty(len(placed.source)), np.empty(len(placed.source))
+        rows = np.empty((len(placed.series), FEATURES))
         shares, judged = np.empty(len(placed.series)), np.empty(len(placed.series), np.bool_)
         known = np.empty(len(placed.source))
         marks, marked = np.empty((len(placed.series), MARKS)), np.empty(len(placed.source), np.bool_)
@@ -401,8 +413,10 @@ class LongMemory:
             config.signs_of_change,
             config.cohorts,
             self._tables(),
+            windows,
             self.cohorts.rows,
-            _Room.of(int(placed.width.max(initial=0)), config.joint_values),
+            _Room.of(int(placed.width.max(initial=0)), config.joint_values, windows.ring.shape[1]),
+            rows,
             judged,
             known,
             oddness,
@@ -411,15 +425,14 @@ class LongMemory:
             marked,
             marks,
         )
-        return Judged(judged, known, oddness, shares, evidence, marked, marks)
+        return Judged(rows, judged, known, oddness, shares, evidence, marked, marks)
 
     def _tables(self) -> _Tables:
-        past, signs, relations = self.past, self.signs, self.relations
+        signs, relations = self.signs, self.relations
         return _Tables(
             self.source_table["joined"],
             self.table["numbers"],
             self.table["residuals"],
-            past["ring"],
             signs["changes"],
             signs["offs"],
             signs["slots"],

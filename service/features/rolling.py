@@ -1,9 +1,10 @@
 """Exact statistics of the last `window` values of one series: kernels on one row of state each.
 
-A row is the values in ascending order, the rank of each place of arrival (how many values came before, modulo
-window, so that the oldest stands at `ranks[seen % window]`), and the running mean and sum of squared
-deviations. Nothing here allocates; every kernel changes only the row it is given. Comparisons' outcomes are
-reckoned with instead of branched on: in noise every second branch is mispredicted, which costs more.
+A row is a ring of the newest values, which others look at too, and the places in it of the last `window`, in
+the order of their values, of equal ones the older first; so a value's rank is found by counting, and what it
+moves is bytes. Running mean and sum of squared deviations stand beside it. Nothing here allocates; every
+kernel changes only the row it is given. Comparisons' outcomes are reckoned with instead of branched on: in
+noise every second branch is mispredicted, which costs more.
 """
 
 from __future__ import annotations
@@ -11,118 +12,171 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel, move_numbers
+from service.kernels import bits_of, copy_numbers, inlined, kernel, move_bytes
 
 Floats = npt.NDArray[np.float64]
-Ranks = npt.NDArray[np.uint8]
+Ring = npt.NDArray[np.float32]
+Places = npt.NDArray[np.uint8]
 
-MAX_WINDOW = 256  # ranks are stored in a byte
+MAX_WINDOW = 256  # places are stored in a byte
 
 # Removing a value that carried nearly the whole sum of squares leaves only rounding noise behind:
 # below this share of the old sum it is computed anew.
 _CANCELLATION = 1e-6
 
 
+@inlined
+def place_of(seen: int, size: int) -> int:
+    """Where in a ring of that size a value stands that followed `seen` others: it is filled backwards."""
+    return size - 1 - seen % size
+
+
+@inlined
+def unroll(x: float, seen: int, ring: Ring, past: Ring) -> None:
+    """Write a value that follows `seen` others and those in `ring` (n,) to `past` (n + 1,), newest first.
+
+    So a loop over neighbours takes no turn. NaN where there was none; the last is the one whose place the
+    newest is to take.
+    """
+    size = len(ring)
+    place = place_of(seen, size)
+    past[0] = x
+    copy_numbers(past, 1, ring, place + 1, size - 1 - place)
+    copy_numbers(past, size - place, ring, 0, place + 1)
+    if seen < size:
+        past[seen + 1 :] = np.nan
+
+
+@inlined
+def push(past: Ring, seen: int, ring: Ring, order: Places) -> None:
+    """Put the newest of the `past` into its ring and `order` (window,), and the oldest out of them.
+
+    All values are looked at, many at once: a search is as fast, but what hangs on its outcome waits for each
+    step. What stands between the two moves by one, in one way for both directions.
+    """
+    window = len(order)
+    x, old = past[0], past[window] if seen >= window else np.float32(np.inf)
+    rank = below_old = np.int32(0)
+    for i in range(1, window + 1):
+        rank = np.int32(rank + np.int32(past[i] <= x))
+        below_old = np.int32(below_old + np.int32(past[i] < old))
+    to, at = int(rank), int(below_old)
+    down = int(to > at)  # what stands between, as the newest comes to stand above it
+    to -= down
+    first, last = min(at, to), max(at, to)
+    move_bytes(order, first + 1 - down, first + down, last - first)
+    place = place_of(seen, len(ring))
+    ring[place] = x
+    order[to] = place
+
+
 @kernel
-def exact_moments(ascending: Floats, count: int) -> tuple[float, float]:
-    """Mean and sum of squared deviations of the `count` values, smallest first."""
+def exact_moments(values: Ring) -> tuple[float, float]:
+    """Mean and sum of squared deviations of the values, one after the other."""
     total = 0.0
-    for i in range(count):
-        total += ascending[i]
-    mean = total / count
+    for i in range(len(values)):
+        total += np.float64(values[i])
+    mean = total / len(values)
     squares = 0.0
-    for i in range(count):
-        squares += (ascending[i] - mean) ** 2
+    for i in range(len(values)):
+        squares += (np.float64(values[i]) - mean) ** 2
     return mean, squares
 
 
-@kernel
-def rank_of(ascending: Floats, count: int, x: float) -> int:
-    """How many of the `count` values are below or equal to `x`.
+@inlined
+def moments(past: Ring, window: int, seen: int, mean: float, squares: float) -> tuple[float, float]:
+    """Mean and sum of squared deviations of the last `window` values; the rest as of before the newest.
 
-    All are looked at, many at once: a search is as fast, but what hangs on its outcome waits for each step.
+    Welford's update (1962) while the window fills, its sliding form after; computed anew each time as many
+    values as it holds have come, so that rounding never piles up, and where a subtraction has cancelled.
     """
-    below = 0
-    for i in range(count):
-        below += int(ascending[i] <= x)
-    return below
-
-
-@kernel
-def push_value(ascending: Floats, ranks: Ranks, seen: int, x: float) -> float:
-    """Put `x` in the place of the oldest value, which is returned; while the window fills, 0 and one more.
-
-    What stands between the two places moves by one, in one way for both directions.
-    """
-    window = ascending.shape[0]
-    place, is_full = seen % window, seen >= window
-    to = rank_of(ascending, min(seen, window), x)
-    at = int(ranks[place]) if is_full else seen
-    old = float(ascending[at]) if is_full else 0.0
-    down = int(to > at)  # what stands between, as `x` comes to stand above it
-    to -= down
-    first, last = min(at, to), max(at, to)
-    move_numbers(ascending, first + 1 - down, first + down, last - first)
-    low, high, step = np.uint8(first), np.uint8(last), np.uint8(1 - 2 * down)
-    for i in range(window):
-        ranks[i] += np.uint8((ranks[i] >= low) & (ranks[i] <= high)) * step
-    ascending[to] = x
-    ranks[place] = to
-    return old
-
-
-@kernel
-def moments(
-    ascending: Floats, seen: int, mean: float, squares: float, x: float, old: float
-) -> tuple[float, float]:
-    """Mean and sum of squared deviations once `push_value` put `x` for `old`; the rest as of before it.
-
-    Welford's update (1962) while the window fills, its sliding form after; computed anew each time the
-    places of arrival wrap, so that rounding never piles up, and where a subtraction has cancelled.
-    """
-    window = ascending.shape[0]
+    x = np.float64(past[0])
     if seen < window:
         delta = x - mean
         new_mean = mean + delta / (seen + 1)
         return new_mean, squares + delta * (x - new_mean)
+    old = np.float64(past[window])
     new_mean = mean + (x - old) / window
     new_squares = squares + (x - old) * (x - new_mean + old - mean)
     if seen % window == window - 1 or new_squares < _CANCELLATION * squares:
-        return exact_moments(ascending, window)
+        return exact_moments(past[:window])
     return new_mean, max(new_squares, 0.0)
 
 
-@kernel
-def median(ascending: Floats, count: int) -> float:
+@inlined
+def _at(ring: Ring, order: Places, rank: int) -> float:
+    return float(ring[order[rank]])
+
+
+@inlined
+def median(ring: Ring, order: Places, count: int) -> float:
     """The median of the `count` > 0 values; the mean of the middle two if there are two."""
     half = count // 2
     if count % 2:
-        return float(ascending[half])
-    return float(0.5 * ascending[half - 1] + 0.5 * ascending[half])
+        return _at(ring, order, half)
+    return 0.5 * _at(ring, order, half - 1) + 0.5 * _at(ring, order, half)
 
 
-@kernel
-def median_absolute_deviation(ascending: Floats, count: int, center: float) -> float:
+@inlined
+def _is_below(ring: Ring, order: Places, low: int, half: int, center: float) -> int:
+    """-1 if the nearest half + 1 values begin above rank `low`, else 0; without a branch."""
+    below, above = center - _at(ring, order, low), _at(ring, order, low + half + 1) - center
+    return bits_of(above - below) >> 63
+
+
+@inlined
+def median_absolute_deviation(ring: Ring, order: Places, count: int, center: float) -> float:
     """The median distance of the `count` > 0 values to `center`.
 
     Distances fall towards the place of `center` from both sides, so the values nearest to it are neighbours:
-    a search finds where the nearest half + 1 begin. The furthest of them is at one end, the next one is the
-    furthest without it.
+    a search finds where the nearest half + 1 begin, three places at a time, as it waits for memory. The
+    furthest of them is at one end, the next one is the furthest without it.
     """
     half = count // 2
     low, left = 0, count - 1 - half
+    while left >= 3:
+        step = (left + 1) // 4
+        first = _is_below(ring, order, low + step - 1, half, center)
+        second = _is_below(ring, order, low + 2 * step - 1, half, center)
+        third = _is_below(ring, order, low + 3 * step - 1, half, center)
+        low -= step * (first + second + third)
+        left = step - 1 + ((left + 1 - 4 * step) & third)
     while left > 0:
         step = (left + 1) // 2
-        i = low + step - 1
-        low += step * (center - ascending[i] > ascending[i + half + 1] - center)
+        low += step & _is_below(ring, order, low + step - 1, half, center)
         left -= step
     high = low + half
-    below, above = abs(center - ascending[low]), abs(ascending[high] - center)
+    below, above = abs(center - _at(ring, order, low)), abs(_at(ring, order, high) - center)
     upper = max(below, above)
     if count % 2:
         return float(upper)
     if below >= above:
-        next_one = max(abs(center - ascending[low + 1]), above)
+        next_one = max(abs(center - _at(ring, order, low + 1)), above)
     else:
-        next_one = max(below, abs(ascending[high - 1] - center))
+        next_one = max(below, abs(_at(ring, order, high - 1) - center))
     return float(0.5 * next_one + 0.5 * upper)
+
+
+@kernel
+def shift(by: float, most: float, seen: int, ring: Ring, past: Ring, order: Places) -> None:
+    """Move all values of a ring down by so much, to no more than `most` from 0; after `push`.
+
+    Rounding can make values equal, whose order is by age then.
+    """
+    size = len(ring)
+    for i in range(size):
+        ring[i] = min(max(np.float64(ring[i]) - by, -most), most)
+        past[i] = min(max(np.float64(past[i]) - by, -most), most) if i <= seen else np.nan
+    place = place_of(seen, size)
+    for i in range(1, min(seen + 1, len(order))):
+        moved, at = order[i], i
+        age = (int(moved) - place) % size
+        while at > 0:
+            other = order[at - 1]
+            if ring[other] < ring[moved] or (
+                ring[other] == ring[moved] and (int(other) - place) % size > age
+            ):
+                break
+            order[at] = other
+            at -= 1
+        order[at] = moved

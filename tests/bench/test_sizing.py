@@ -25,7 +25,7 @@ def test_state_is_what_the_tables_of_a_pipeline_hold() -> None:
     wide = {f"v{i}": 1.0 for i in range(4)}
     pipeline.process_batch([Record(a_point(f"s{i}", 1, wide), i, 0) for i in range(1024)])
     held = pipeline.state_bytes - pipeline.sources.nbytes
-    assert held == pytest.approx(1024 * several, rel=0.004)
+    assert held == pytest.approx(1024 * several, rel=0.006)
     assert one <= 8_000
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from service.detectors.base import run
 from service.detectors.half_space_trees import HalfSpaceTreesConfig, HalfSpaceTreesDetector
-from service.features.engine import FEATURES, KINDS, VECTOR_WIDTH, FeatureBatch
+from service.features.engine import KINDS, VECTOR_WIDTH, FeatureBatch
 from service.features.marks import MARKS
+from service.features.window import FEATURES
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from service.detectors.statistical import (
     StatisticalDetector,
     ZScoreConfig,
 )
-from service.features.engine import Feature
+from service.features.window import Feature
 from tests.streams import MISSING, Features, a_point, noise, series
 
 every_config = pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.features import changes, deviations
+from service.features import changes, deviations, rolling, window
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,20 +20,20 @@ def never(_: int) -> bool:
 
 def evidence(values: Floats, step_ms: int = 300_000, off: Callable[[int], bool] = never) -> Floats:
     """The evidence (n,) of a series of points so far apart."""
-    state, ring = np.zeros(changes.NUMBERS), np.zeros(deviations.LAGS, np.float32)
+    state = np.zeros(changes.NUMBERS)
+    ring, past = np.zeros(deviations.LAGS, np.float32), np.empty(deviations.LAGS + 1, np.float32)
     residuals = np.zeros(changes.LONG, np.float32)
     slots, visits = np.zeros(changes.PROFILES, np.float32), np.zeros(changes.PROFILES, np.uint8)
     bins = np.zeros((changes.SIGNS, changes.HISTOGRAM), np.uint32)
     signs, room, out = np.empty(changes.SIGNS), np.zeros(changes.ROOM), np.empty(len(values))
-    past = np.zeros(deviations.NUMBERS)
-    past[deviations.SEEN], past[deviations.FIRST] = 1.0, values[0]
     for i, x in enumerate(values):
         half_hour = i * step_ms // changes.SLOT_MS
         is_off = off(half_hour // changes.SLOTS)
-        step, distance = float(x - values[max(i - 1, 0)]), deviations.from_first(float(x), past)
-        deviations.remember(distance, i, ring)
+        step, distance = float(x - values[max(i - 1, 0)]), window.distance(float(x), float(values[0]))
+        rolling.unroll(distance, i, ring, past)
+        ring[rolling.place_of(i, len(ring))] = past[0]
         out[i] = changes.evidence(
-            step, distance, half_hour, is_off, i, ring, state, residuals, slots, visits, bins, signs, room
+            step, distance, half_hour, is_off, i, past, state, residuals, slots, visits, bins, signs, room
         )
     return out
 

@@ -12,13 +12,19 @@ from service.features.deviations import DEVIATIONS, LAGS, NUMBERS, Deviation
 Floats = npt.NDArray[np.float64]
 
 
+def told(values: Floats, newest: int) -> npt.NDArray[np.float32]:
+    """Value number `newest` and those before it, as `rolling.unroll` tells them."""
+    past = np.full(LAGS + 1, np.nan, np.float32)
+    some = values[max(newest - LAGS, 0) : newest + 1][::-1]
+    past[: len(some)] = some
+    return past
+
+
 def deviated(values: Floats) -> Floats:
     """Deviations (n, DEVIATIONS) of a series."""
     out, state = np.empty((len(values), DEVIATIONS)), np.zeros(NUMBERS)
-    ring, unrolled = np.zeros(LAGS, np.float32), np.empty(LAGS, np.float32)
     for i, x in enumerate(values):
-        deviations.remember(deviations.from_first(float(x), state), i, ring)
-        nearest = deviations.recurrence(i, ring, unrolled)
+        nearest = deviations.recurrence(i, told(values - values[0], i))
         deviations.deviate(float(x), state, *nearest, out[i])
     return out
 
@@ -51,11 +57,7 @@ def nearest(values: Floats) -> Floats:
 
 def test_recurrence_is_the_least_distance_over_all_lags() -> None:
     values = np.random.default_rng(1).normal(size=900)
-    ring, unrolled = np.zeros(LAGS, np.float32), np.empty(LAGS, np.float32)
-    found = []
-    for i, x in enumerate(values):
-        deviations.remember(float(x), i, ring)
-        found.append(deviations.recurrence(i, ring, unrolled))
+    found = [deviations.recurrence(i, told(values, i)) for i in range(len(values))]
     np.testing.assert_allclose(found, nearest(values), rtol=1e-4, atol=1e-5)
 
 

@@ -11,84 +11,104 @@ from hypothesis import strategies as st
 from service.features import rolling
 
 Floats = npt.NDArray[np.float64]
+Ring = npt.NDArray[np.float32]
 
 # Few different numbers, so that there are ties; any number; numbers far larger than the others.
 any_number = st.one_of(
     st.integers(-3, 3).map(float),
-    st.floats(-1e6, 1e6),
-    st.sampled_from([1e30, -1e30, 1e120, -1e140, 1e140, 5e-324, -0.0]),
+    st.floats(-1e6, 1e6, width=32),
+    st.sampled_from([1e30, -1e30, 1e37, -1e37, 1e-45, -0.0]),
 )
 sequences = st.lists(any_number, min_size=1, max_size=80)
 windows = st.sampled_from([8, 9, 16, 31])
+rings = st.sampled_from([31, 40, 64])
 
 
 class Rolling:
     """The kernels' row of state, with everything that they say of it."""
 
-    def __init__(self, window: int) -> None:
-        self.ascending = np.zeros(window)
-        self.ranks = np.zeros(window, np.uint8)
+    def __init__(self, window: int, size: int | None = None) -> None:
+        self.ring = np.zeros(size or window, np.float32)
+        self.order = np.zeros(window, np.uint8)
+        self.past = np.empty(len(self.ring) + 1, np.float32)
         self.seen = 0
         self.mean = self.squares = 0.0
 
     def push(self, x: float) -> None:
-        old = rolling.push_value(self.ascending, self.ranks, self.seen, x)
-        self.mean, self.squares = rolling.moments(self.ascending, self.seen, self.mean, self.squares, x, old)
+        rolling.unroll(x, self.seen, self.ring, self.past)
+        rolling.push(self.past, self.seen, self.ring, self.order)
+        window = len(self.order)
+        self.mean, self.squares = rolling.moments(self.past, window, self.seen, self.mean, self.squares)
         self.seen += 1
 
     @property
     def count(self) -> int:
-        return min(self.seen, len(self.ascending))
+        return min(self.seen, len(self.order))
+
+    @property
+    def ascending(self) -> Ring:
+        ascending: Ring = self.ring[self.order[: self.count]]
+        return ascending
 
     @property
     def median(self) -> float:
-        return rolling.median(self.ascending, self.count)
+        return rolling.median(self.ring, self.order, self.count)
 
     def mad(self, center: float) -> float:
-        return rolling.median_absolute_deviation(self.ascending, self.count, center)
+        return rolling.median_absolute_deviation(self.ring, self.order, self.count, center)
 
 
 def tails(values: list[float], window: int) -> list[Floats]:
-    """What a deque of that length holds after each value."""
+    """What a deque of that length holds after each value, as 32-bit floats."""
     tail: deque[float] = deque(maxlen=window)
     held = []
     for x in values:
         tail.append(x)
-        held.append(np.array(tail))
+        held.append(np.array(tail, np.float32).astype(np.float64))
     return held
 
 
-@given(sequences, windows)
-def test_the_newest_values_are_there_in_ascending_order(values: list[float], window: int) -> None:
-    state = Rolling(window)
+@given(sequences, windows, rings)
+def test_the_newest_values_are_there_in_ascending_order_equal_ones_by_age(
+    values: list[float], window: int, size: int
+) -> None:
+    state = Rolling(window, size)
     for x, tail in zip(values, tails(values, window), strict=True):
         state.push(x)
-        assert state.ascending[: state.count].tolist() == sorted(tail.tolist())
+        assert state.ascending.tolist() == sorted(tail.tolist())
+        ages = (state.order[: state.count].astype(int) - rolling.place_of(state.seen - 1, size)) % size
+        newest_first = tail[::-1]
+        assert ages.tolist() == sorted(range(len(tail)), key=lambda age: (newest_first[age], -age))
 
 
-@given(sequences, windows)
-def test_the_rank_of_a_place_leads_to_the_value_that_arrived_there(values: list[float], window: int) -> None:
-    state = Rolling(window)
+@given(sequences, windows, rings)
+def test_the_past_is_told_newest_first_with_the_one_that_goes(
+    values: list[float], window: int, size: int
+) -> None:
+    state = Rolling(window, size)
     for seen, x in enumerate(values, 1):
         state.push(x)
-        ranks = state.ranks[: state.count]
-        assert sorted(ranks.tolist()) == list(range(state.count))
-        newest = range(max(0, seen - window), seen)
-        assert [state.ascending[state.ranks[i % window]] for i in newest] == values[newest.start : seen]
+        told = np.array(values[:seen], np.float32)[::-1][: size + 1]
+        assert state.past[: len(told)].tolist() == told.tolist()
+        assert np.isnan(state.past[len(told) :]).all()
 
 
-@given(sequences, windows)
-def test_a_full_window_gives_back_what_came_first(values: list[float], window: int) -> None:
-    ascending, ranks = np.zeros(window), np.zeros(window, np.uint8)
-    given_back = [rolling.push_value(ascending, ranks, seen, x) for seen, x in enumerate(values)]
-    assert given_back[window:] == values[: max(0, len(values) - window)]
-
-
-@given(st.lists(any_number, max_size=40), any_number)
-def test_the_rank_of_a_value_is_that_of_numpy(values: list[float], x: float) -> None:
-    ascending = np.sort(np.array([*values, 0.0]))
-    for count in range(len(ascending)):
-        assert rolling.rank_of(ascending, count, x) == np.searchsorted(ascending[:count], x, side="right")
+@given(sequences, windows, rings, st.one_of(any_number, st.floats(-1e30, 1e30)))
+def test_a_shift_moves_all_values_and_equal_ones_stand_by_age(
+    values: list[float], window: int, size: int, by: float
+) -> None:
+    state = Rolling(window, size)
+    for x in values:
+        state.push(x)
+    rolling.shift(by, 1e37, state.seen - 1, state.ring, state.past, state.order)
+    told = np.array(values, np.float32)[::-1][: size + 1].astype(np.float64)
+    moved = np.clip(told - by, -1e37, 1e37).astype(np.float32)
+    np.testing.assert_array_equal(state.past[: len(moved)], moved)
+    tail = moved[: state.count]
+    ages = (state.order[: state.count].astype(int) - rolling.place_of(state.seen - 1, size)) % size
+    assert ages.tolist() == sorted(range(len(tail)), key=lambda age: (tail[age], -age))
+    state.push(0.0)
+    assert state.ascending.tolist() == sorted([0.0, *moved[: state.count - 1].tolist()])
 
 
 @given(sequences, windows)
@@ -144,7 +164,7 @@ def test_the_moments_are_finite_whatever_comes(values: list[float], window: int)
         assert state.squares >= 0.0
 
 
-@pytest.mark.parametrize("outlier", [1e9, -1e15, 1e60, 1e140])
+@pytest.mark.parametrize("outlier", [1e9, -1e15, 1e30, 1e37])
 @pytest.mark.parametrize("window", [16, 128])
 def test_a_huge_outlier_that_has_left_leaves_no_trace(outlier: float, window: int) -> None:
     rng = np.random.default_rng(3)
@@ -158,29 +178,20 @@ def test_a_huge_outlier_that_has_left_leaves_no_trace(outlier: float, window: in
             assert state.median == float(np.median(tail))
 
 
-def test_small_changes_on_a_high_level_are_not_lost() -> None:
-    rng = np.random.default_rng(4)
-    values = 1e9 + rng.normal(0.0, 1e-3, 2000)
-    state = Rolling(128)
-    for x, tail in zip(values, tails(values.tolist(), 128), strict=True):
-        state.push(x)
-        if len(tail) > 2:
-            assert np.sqrt(state.squares / (len(tail) - 1)) == pytest.approx(tail.std(ddof=1), rel=1e-3)
-
-
-@pytest.mark.parametrize("constant", [0.0, 0.1, -7.3, 1e9, 1e140])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -7.3, 1e9, 1e37])
 def test_a_constant_has_no_spread(constant: float) -> None:
     state = Rolling(16)
+    held = float(np.float32(constant))
     for _ in range(100):
         state.push(constant)
-        assert state.mean == pytest.approx(constant, rel=1e-15)
-        assert np.sqrt(state.squares) <= 1e-14 * abs(constant)
-        assert state.median == constant
-        assert state.mad(constant) == 0.0
+        assert state.mean == pytest.approx(held, rel=1e-15)
+        assert np.sqrt(state.squares) <= 1e-14 * abs(held)
+        assert state.median == held
+        assert state.mad(held) == 0.0
 
 
 def test_rounding_does_not_pile_up_over_a_long_stream() -> None:
-    values = np.random.default_rng(5).normal(1e6, 1.0, 100_000)
+    values = np.random.default_rng(5).normal(1e6, 1.0, 100_000).astype(np.float32).astype(np.float64)
     state = Rolling(64)
     for x in values:
         state.push(float(x))
@@ -195,4 +206,5 @@ def test_a_window_may_have_as_many_places_as_a_byte_can_name() -> None:
         state.push(float(x))
     newest = values[-rolling.MAX_WINDOW :]
     assert state.ascending.tolist() == sorted(newest.tolist())
-    assert state.ascending[state.ranks[1000 % rolling.MAX_WINDOW]] == newest[0]
+    assert state.past[: rolling.MAX_WINDOW].tolist() == newest[::-1].tolist()
+    assert state.past[rolling.MAX_WINDOW] == values[-rolling.MAX_WINDOW - 1]
