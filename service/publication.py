@@ -20,7 +20,7 @@ from service.absence import Silence, Teller, Told
 from service.decision import DecisionBatch, Incident, Severity, member_scores
 from service.detectors.calibration import reference_of
 from service.features.engine import FeatureBatch
-from service.features.window import Feature
+from service.features.window import LEVELS, Feature
 from service.feedback import Answer, Closed
 from service.history.sources import Arrival, Placement
 from service.rarity import Rarity
@@ -231,7 +231,8 @@ class Publication:
         self._quiet_points = resolve_after_points
         self._teller = teller
         self._threshold = threshold
-        self._writer = ResultWriter(_SEVERITIES, _INCIDENTS, result_features, detectors)
+        levels = {name: Feature[name.upper()] in LEVELS for name in result_features}
+        self._writer = ResultWriter(_SEVERITIES, _INCIDENTS, levels, detectors)
 
     def of(self, read: ReadBatch, steps: Sequence[ScoredPoints | Obeyed]) -> Outcomes:
         """What the records give, once all of them were scored or obeyed."""

@@ -1,8 +1,8 @@
 """Decimal text to doubles and back, compiled; knows the grammar of a JSON number and nothing around it.
 
 Reading gives the nearest double (Clinger's exact cases, else Eisel and Lemire: "Number Parsing at a
-Gigabyte per Second", 2021) or says that the number is not for this reader. Writing gives six significant
-digits in the form of C's `%g`.
+Gigabyte per Second", 2021) or says that the number is not for this reader. Writing gives up to six
+significant digits in the form of C's `%g`.
 """
 
 from __future__ import annotations
@@ -181,23 +181,26 @@ _PAIRS = np.frombuffer(b"".join(b"%02d" % i for i in range(100)), np.uint8)
 _PAIR_WORDS = _PAIRS.view("<u2").astype(np.uint64)
 _ENDS_IN_ZERO = (np.arange(100) % 10 == 0).astype(np.int64)
 _NOTHING_AND, _POINT = np.uint64(int.from_bytes(b"0.000000", "little")), np.uint64(46)
-_SIX_DIGITS, _SEVEN_DIGITS = np.uint32(100_000), np.uint32(1_000_000)
+_WHOLE_TENS = np.array([10**power for power in range(7)], np.uint32)
 _U100, _U10_000 = np.uint32(100), np.uint32(10_000)
 _NULL = np.frombuffer(b"null", np.uint8)
 _SPACE = 32
 
 
 @kernel
-def write_computed(out: Text, at: int, x: float) -> int:
-    """Write x with six significant digits, what is not finite as null; the place after it."""
+def write_computed(out: Text, at: int, x: float, figures: int) -> int:
+    """Write x with up to so many significant digits, six at most, and no zeros behind them; the place after it.
+
+    What is not finite is null.
+    """
     if bits_of(x) == 0:  # most often
         out[at] = 48
         return at + 1
-    return _write_computed(out, at, x)
+    return _write_computed(out, at, x, figures)
 
 
 @kernel
-def _write_computed(out: Text, at: int, x: float) -> int:
+def _write_computed(out: Text, at: int, x: float, figures: int) -> int:
     if x - x != 0.0:
         for byte in _NULL:
             out[at] = byte
@@ -218,19 +221,20 @@ def _write_computed(out: Text, at: int, x: float) -> int:
     exponent = ((binary - 1023) * 78_913) >> 18  # log10 of 2
     if x >= _TENS[exponent + 1 + _NO_TEN]:
         exponent += 1
-    shift = 5 - exponent
+    shift = figures - 1 - exponent
     if shift > 300:  # 10^shift could be past the largest double
         scaled = x * 1e200 * _TENS[shift - 200 + _NO_TEN]
     elif shift >= 0:
         scaled = x * _TENS[shift + _NO_TEN]
     else:
         scaled = x / _TENS[_NO_TEN - shift]
-    digits = np.uint32(np.rint(scaled))
-    if digits >= _SEVEN_DIGITS:
-        digits = _SIX_DIGITS
+    digits, least = np.uint32(np.rint(scaled)), _WHOLE_TENS[figures - 1]
+    if digits >= _WHOLE_TENS[figures]:
+        digits = least
         exponent += 1
-    elif digits < _SIX_DIGITS:  # rounding of the scale put x just below its power of ten
-        digits = _SIX_DIGITS
+    elif digits < least:  # rounding of the scale put x just below its power of ten
+        digits = least
+    digits = np.uint32(digits * _WHOLE_TENS[6 - figures])
     if exponent < -4 or exponent >= 6:
         return _write_scientific(out, at, digits, exponent)
     text, count = _six(digits)
@@ -299,20 +303,20 @@ def _write_scientific(out: Text, at: int, digits: np.uint32, exponent: int) -> i
 
 
 @kernel
-def _write_all(out: Text, numbers: npt.NDArray[np.float64]) -> int:
+def _write_all(out: Text, numbers: npt.NDArray[np.float64], figures: int) -> int:
     at = 0
     for x in numbers:
-        at = write_computed(out, at, x)
+        at = write_computed(out, at, x, figures)
         out[at] = _SPACE
         at += 1
     return at
 
 
-def computed_texts(numbers: Sequence[float]) -> list[str]:
+def computed_texts(numbers: Sequence[float], figures: int = 6) -> list[str]:
     """What `write_computed` writes of each, for records that are written one by one.
 
     All numbers of a record at once: the way into a kernel takes longer than to write one.
     """
     out = np.empty(len(numbers) * (MOST_COMPUTED_BYTES + 1), np.uint8)
-    stop = _write_all(out, np.array(numbers, np.float64))
+    stop = _write_all(out, np.array(numbers, np.float64), figures)
     return out[:stop].tobytes().decode().split()

@@ -1,13 +1,14 @@
 """The results of a batch of points, written straight from columns to bytes, compiled; decides nothing.
 
-Texts and numbers that the producer sent are published just as they stood in the record; what was computed
-has six significant digits. The same columns give the same bytes, and no clock is read.
+Texts and numbers that the producer sent are published just as they stood in the record. The score and levels
+have six significant digits, all else that was computed four: more would tell nobody more, and digits are what
+takes room in a compressed topic. The same columns give the same bytes, and no clock is read.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ HALF_SURE_POINTS = 100.0
 """Points at which the confidence of a judgement is a half."""
 SURE_POINTS = 900.0
 """Points from which on, at a confidence of 0.9, results do not mention it: most points are of old sources."""
+_FINE, _PLAIN = 6, 4  # significant digits
 
 
 class Verdict(IntEnum):
@@ -127,7 +129,7 @@ def _put_confidence(out: Text, at: int, known: float) -> int:
     if known >= SURE_POINTS:
         return at
     at = _put(out, at, _CONFIDENCE)
-    return write_computed(out, at, math.floor(1000.0 * known / (known + HALF_SURE_POINTS)) / 1000.0)
+    return write_computed(out, at, math.floor(1000.0 * known / (known + HALF_SURE_POINTS)) / 1000.0, _PLAIN)
 
 
 @kernel
@@ -157,6 +159,7 @@ def _write(
     severities: _Words,
     incidents: _Words,
     feature_names: _Words,
+    figures: Ints,
     detector_names: _Words,
     out: Text,
     stops: Ints,
@@ -188,7 +191,7 @@ def _write(
         at = _put_word(out, at, verdict_text, verdict_stops, int(verdict[i]))
         if verdict[i] == 0:
             j = row_of[i]
-            at = write_computed(out, at, score[j])
+            at = write_computed(out, at, score[j], _FINE)
             at = _put(out, at, _ANOMALOUS) if anomalous[j] else _put(out, at, _NORMAL)
             at = _put_word(out, at, severity_text, severity_stops, int(severity[j]))
             if incident[j]:
@@ -196,7 +199,7 @@ def _write(
             if held[j]:
                 at = _put(out, at, _HELD)
             if accepted[j] > 0:
-                at = write_computed(out, _put(out, at, _ACCEPTED), float(accepted[j]))
+                at = write_computed(out, _put(out, at, _ACCEPTED), float(accepted[j]), _FINE)
             at = _put_confidence(out, at, known[j])
             at = _put(out, at, _FEATURES)
             row = first_feature[j]
@@ -214,14 +217,14 @@ def _write(
                     at = _put(out, at, _NULL)
                 for f in range(features.shape[1]):
                     at = _put_word(out, at, feature_text, feature_stops, f)
-                    at = write_computed(out, at, features[row, f])
+                    at = write_computed(out, at, features[row, f], figures[f])
                 out[at] = 125
                 at += 1
                 row += 1
             at = _put(out, at, _DETECTORS)
             for d in range(detectors.shape[1]):
                 at = _put_word(out, at, detector_text, detector_stops, d)
-                at = write_computed(out, at, detectors[j, d])
+                at = write_computed(out, at, detectors[j, d], _PLAIN)
             out[at] = 125
             at += 1
             if told[j, 1] > told[j, 0]:
@@ -248,13 +251,15 @@ class ResultWriter:
         self,
         severities: Sequence[str],
         incidents: Sequence[str],
-        features: Sequence[str],
+        features: Mapping[str, bool],
         detectors: Sequence[str],
     ) -> None:
+        """`features` says of each whether it is a level."""
         self._severities = _words([f'"{name}"' for name in severities])
         self._incidents = _words([f',"incident":"{name}"' for name in incidents])
         self._features = _words([f',"{name}":' for name in features])
         self._detectors = _words([f'{"," if i else ""}"{name}":' for i, name in enumerate(detectors)])
+        self._figures = np.array([_FINE if is_level else _PLAIN for is_level in features.values()], np.int64)
         # Everything but what stands in the records themselves.
         self._around_point = _AROUND_POINT + len(self._detectors.text) + len(detectors) * MOST_COMPUTED_BYTES
         self._around_value = _AROUND_VALUE + len(self._features.text) + len(features) * MOST_COMPUTED_BYTES
@@ -278,6 +283,7 @@ class ResultWriter:
             self._severities,
             self._incidents,
             self._features,
+            self._figures,
             self._detectors,
             out,
             stops,

@@ -31,6 +31,6 @@ def read(body: bytes) -> dict[str, Any]:
     return document
 
 
-def rounded(number: float) -> object:
-    """What a computed number reads back as."""
-    return pytest.approx(number, rel=5.1e-6, abs=0.0) if math.isfinite(number) else None
+def rounded(number: float, figures: int = 6) -> object:
+    """What a computed number of so many digits reads back as."""
+    return pytest.approx(number, rel=0.51 * 10.0 ** (1 - figures), abs=0.0) if math.isfinite(number) else None

@@ -21,7 +21,7 @@ sent = st.one_of(st.just(math.nan), numbers, st.integers(-(10**18), 10**18).map(
 computed = st.one_of(numbers, st.sampled_from([math.nan, math.inf, -math.inf]))
 SEVERITIES = ("low", "medium", "high", "critical")
 CHANGES = ("", "opened", "updated", "resolved")
-WRITER = ResultWriter(SEVERITIES, CHANGES, ["mean", "z_score"], ["zscore", "ewma"])
+WRITER = ResultWriter(SEVERITIES, CHANGES, {"mean": True, "z_score": False}, ["zscore", "ewma"])
 
 points = st.builds(
     lambda source, time_ms, values, labels, point_id: DataPoint(
@@ -104,7 +104,7 @@ def test_results_read_back_as_they_were_given(
         assert result.get("confidence", 0.9) == pytest.approx(min(known / (known + 100.0), 0.9), abs=1e-3)
         assert ("confidence" in result) == (known < 900.0)
         assert result["detectors"] == {
-            name: rounded(x) for name, x in zip(["zscore", "ewma"], detectors, strict=True)
+            name: rounded(x, 4) for name, x in zip(["zscore", "ewma"], detectors, strict=True)
         }
         assert result.get("explanation", "") == why
         assert result.get("heldBy") == ("expected" if held else None)
@@ -114,7 +114,7 @@ def test_results_read_back_as_they_were_given(
             mean, z_score = scores.features[first + i]
             shown = result["features"][name]
             assert shown["value"] == (value if math.isfinite(value) else None)
-            assert shown == {"value": shown["value"], "mean": rounded(mean), "z_score": rounded(z_score)}
+            assert shown == {"value": shown["value"], "mean": rounded(mean), "z_score": rounded(z_score, 4)}
 
 
 def one_value(value: float) -> str:
