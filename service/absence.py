@@ -203,7 +203,7 @@ class Teller:
         incident_id = f"{self._place_name}-{told.opened}-silent{'-together' * many}"
         back_id = f"{self._place_name}-{offset}-back{'-together' * many}"
         anomaly_id = back_id if told.is_over else incident_id
-        body = encode.anomaly_record(
+        record = encode.AnomalyRecord(
             anomaly_id,
             incident_id,
             incident.name.lower(),
@@ -212,15 +212,11 @@ class Teller:
             record_time_ms,
             0.0 if told.is_over else score,
             severity.name.lower(),
-            (),
-            (),
-            None,
-            (),
             said or sentence(told),
-            None,
             self._model_version,
             kind=ABSENCE,
         )
+        (body,) = encode.anomaly_records([record])
         return Told(anomaly_id, told.sources[0], severity, incident, body)
 
     def _score(self, told: Silence) -> float:

@@ -86,6 +86,9 @@ def contributions(
         part = weights[d] * surprise
         if not part > 0.0:
             continue
+        if len(known) == 1:
+            shares[known[0], d] = part
+            continue
         if detector == _LONG_MEMORY:
             squares = [parts[v] for v in known]
         elif detector in _LOOKS_AT:

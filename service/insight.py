@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from service.anomalies import Why
 from service.decision import member_scores
 from service.detectors.calibration import Judgement
 from service.detectors.policy import REST_POINTS
 from service.features.window import Feature
-from service.publication import Outcome, Publication, ScoredPoints, Why
+from service.publication import Outcome, Publication
+from service.scored import ScoredPoints
 
 
 class Gate(StrEnum):
@@ -75,7 +77,7 @@ class Insight:
 
     @cached_property
     def why(self) -> Why | None:
-        return self.publication.why(self.scored, 0) if self.judgement is not None else None
+        return self.publication.anomalies.why(self.scored, 0) if self.judgement is not None else None
 
     @property
     def offset(self) -> int:

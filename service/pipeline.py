@@ -30,7 +30,8 @@ from service.feedback import Answer, Feedback
 from service.history.sources import Placement, Sources
 from service.history.table import Array, Copied, StateTable
 from service.insight import Insight
-from service.publication import Obeyed, Outcome, Outcomes, Publication, ScoredPoints
+from service.publication import Obeyed, Outcome, Outcomes, Publication
+from service.scored import ScoredPoints
 from service.settling import Settling
 from service.wire.batch import PointBatch
 from service.wire.data_point import Control, DataPoint, Forget, InvalidRecord

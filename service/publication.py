@@ -7,29 +7,25 @@ instructions) in Python.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from service import explanation
-from service.absence import Silence, Teller, Told
-from service.decision import DecisionBatch, Incident, Severity, member_scores
-from service.detectors.calibration import reference_of
-from service.features.engine import FeatureBatch
+from service.absence import Teller, Told
+from service.anomalies import INCIDENTS, SEVERITIES, Anomalies
+from service.decision import Incident, member_scores
 from service.features.window import LEVELS, Feature
 from service.feedback import Answer, Closed
-from service.history.sources import Arrival, Placement
-from service.rarity import Rarity
-from service.settling import Moves
+from service.history.sources import Arrival
+from service.scored import ScoredPoints
 from service.wire import encode
 from service.wire.batch import PointBatch, escaped, unescaped
 from service.wire.data_point import Control, Forget
 from service.wire.reader import ReadBatch
-from service.wire.results import HALF_SURE_POINTS, SURE_POINTS, ResultWriter, Scores, Verdict
+from service.wire.results import ResultWriter, Scores, Verdict
 
 
 class Outcome(NamedTuple):
@@ -51,8 +47,6 @@ NO_RESULT = len(STATUSES)
 """In place of a status: the record is a dead letter."""
 
 _ANSWERED = (STATUSES.index("applied"), STATUSES.index("rejected"))
-_SEVERITIES = tuple(severity.name.lower() for severity in Severity)
-_INCIDENTS = tuple("" if i is Incident.NONE else i.name.lower() for i in Incident)
 
 
 _BACKSLASH = 0x5C
@@ -151,37 +145,10 @@ class Outcomes:
             STATUSES[self.status[record]],
             self.results[record],
             self.anomalies.get(record),
-            _SEVERITIES[self.severity[record]],
-            _INCIDENTS[self.incident[record]] or None,
+            SEVERITIES[self.severity[record]],
+            INCIDENTS[self.incident[record]] or None,
             bool(self.anomalous[record]),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredPoints:
-    """The columns of one stretch of points: where they belong, what they are, what was made of them."""
-
-    batch: PointBatch
-    placed: Placement
-    features: FeatureBatch
-    surprises: npt.NDArray[np.float64]
-    decided: DecisionBatch
-    held: npt.NDArray[np.bool_]
-    accepted: npt.NDArray[np.int64]
-    settled: Moves
-    refused: Moves
-    missing: Mapping[int, str]
-    silences: Sequence[Silence] = ()
-
-
-class Why(NamedTuple):
-    """What a person is told of a point: by value, by value and detector, how rare, and in a sentence."""
-
-    names: Sequence[str]
-    expected: list[explanation.Expected]
-    contributions: list[explanation.Contribution]
-    rarity: Rarity
-    sentence: str
 
 
 class Obeyed(NamedTuple):
@@ -226,13 +193,11 @@ class Publication:
         self._place_name = place_name
         self._model_version = model_version
         self._shown = [Feature[name.upper()].value for name in result_features]
-        self._detectors = detectors
-        self._weights = weights
-        self._quiet_points = resolve_after_points
         self._teller = teller
         self._threshold = threshold
+        self.anomalies = Anomalies(place_name, model_version, detectors, weights, resolve_after_points)
         levels = {name: Feature[name.upper()] in LEVELS for name in result_features}
-        self._writer = ResultWriter(_SEVERITIES, _INCIDENTS, levels, detectors)
+        self._writer = ResultWriter(SEVERITIES, INCIDENTS, levels, detectors)
 
     def of(self, read: ReadBatch, steps: Sequence[ScoredPoints | Obeyed]) -> Outcomes:
         """What the records give, once all of them were scored or obeyed."""
@@ -263,23 +228,20 @@ class Publication:
 
     def _closing(self, step: Obeyed, closed: Closed) -> bytes:
         """The record for the anomalies topic of an incident that a control record ended."""
-        return encode.anomaly_record(
+        record = encode.AnomalyRecord(
             f"{self._place_name}-{step.offset}",
             f"{self._place_name}-{closed.incident_offset}",
-            _INCIDENTS[Incident.RESOLVED],
+            INCIDENTS[Incident.RESOLVED],
             step.content.source_id,
             step.content.time_ms,
             step.record_time_ms,
             math.nan,
-            _SEVERITIES[closed.severity],
-            (),
-            (),
-            None,
-            (),
+            SEVERITIES[closed.severity],
             closed.told,
-            None,
             self._model_version,
         )
+        (body,) = encode.anomaly_records([record])
+        return body
 
     def _write(self, scored: ScoredPoints, outcomes: Outcomes) -> None:
         """Everything that the points of a stretch publish."""
@@ -293,9 +255,8 @@ class Publication:
         row[fresh] = np.arange(len(fresh))
         told = np.zeros((len(fresh), 2), np.int64)
         told_text = bytearray()
-        for j in decided.told.tolist():
-            record = int(batch.points[placed.fresh[j]]["record"])
-            why, outcomes.anomalies[record] = self._anomaly(scored, j)
+        for record, j, why, body in self.anomalies.of(scored):
+            outcomes.anomalies[record] = body
             told[j, 0] = len(told_text)
             told_text += escaped(why).encode()
             told[j, 1] = len(told_text)
@@ -325,83 +286,6 @@ class Publication:
             at = batch.points[placed.fresh[silent.point]]
             record_of_it = self._teller.tell(silent, int(at["offset"]), int(at["record_time_ms"]))
             outcomes.silences.append((int(at["record"]), record_of_it))
-
-    def why(self, scored: ScoredPoints, j: int) -> Why:
-        """What explains fresh point j of a stretch, which has a score."""
-        batch, i = scored.batch, int(scored.placed.fresh[j])
-        decided, features, pace = scored.decided, scored.features, scored.decided.pace
-        own = slice(features.row_start[j], features.row_start[j + 1])
-        names, rows = batch.names(i), features.rows[own].tolist()
-        expected = explanation.expected_ranges(names, rows, float(pace.budget[j]))
-        shares = explanation.contributions(
-            names,
-            rows,
-            self._detectors,
-            scored.surprises[j].tolist(),
-            self._weights,
-            features.shares[own].tolist(),
-        )
-        rarity = Rarity.of(float(decided.surprise[j]), float(pace.gap_ms[j]), float(pace.seen[j]))
-        rates = features.is_rate[own].tolist()
-        sentence = explanation.sentence(names, rows, shares, expected, _marks(scored, j), rates)
-        if (gone := scored.missing.get(j)) is not None:
-            sentence, shares = explanation.missing(gone)
-        told = f"{sentence}; {rarity.text}"
-        return Why(names, expected, shares, rarity, told)
-
-    def _anomaly(self, scored: ScoredPoints, j: int) -> tuple[str, bytes]:
-        """The explanation of fresh point j of a stretch, and its record for the anomalies topic."""
-        batch, i, decided = scored.batch, int(scored.placed.fresh[j]), scored.decided
-        point, incident = batch.points[i], _INCIDENTS[decided.incident[j]]
-        names, expected, shares, rarity, told = self.why(scored, j)
-        settled, points = scored.settled.get(j, ()), int(scored.accepted[j])
-        if settled:
-            told = explanation.settled([(names[v], before, now) for v, before, now in settled])
-        elif incident == "resolved":
-            told = f"Back to normal: {self._quiet_points} points in a row within the budget."
-        elif refused := scored.refused.get(j):
-            told = explanation.refused([(names[v], before, now) for v, before, now in refused])
-        if points:
-            told = f"{told}; {explanation.accepted(batch.source_id(i), points)}"
-        new_normal = (points, [(names[v], before, now) for v, before, now in settled]) if points else None
-        body = encode.anomaly_record(
-            f"{self._place_name}-{int(point['offset'])}",
-            f"{self._place_name}-{int(decided.incident_offset[j])}" if incident else None,
-            incident or None,
-            batch.source_id(i),
-            int(point["time_ms"]),
-            int(point["record_time_ms"]),
-            float(decided.score[j]),
-            _SEVERITIES[decided.severity[j]],
-            zip(names, batch.sent(i), strict=True),
-            expected,
-            rarity if incident != "resolved" else None,
-            shares,
-            told,
-            batch.labels_of(i),
-            self._model_version,
-            confidence=confidence_of(float(scored.features.known[j])),
-            new_normal=new_normal,
-        )
-        return told, body
-
-
-def confidence_of(known: float) -> float | None:
-    """How sure a judgement on so many points is, as results have it; none where that need not be said."""
-    if not known < SURE_POINTS:
-        return None
-    return math.floor(1000.0 * known / (known + HALF_SURE_POINTS)) / 1000.0
-
-
-def _marks(scored: ScoredPoints, j: int) -> explanation.Marks | None:
-    """What the long memory noted of fresh point j, if it did."""
-    features = scored.features
-    if not features.marked[j]:
-        return None
-    rows = features.marks[features.row_start[j] : features.row_start[j + 1]].tolist()
-    oddness, opened = float(features.oddness[j]), int(scored.decided.incident[j]) == Incident.OPENED
-    is_rare = reference_of(oddness) >= -math.log10(scored.decided.pace.budget[j])
-    return explanation.Marks(rows, oddness, bool(opened and not is_rare))
 
 
 def _verdicts(scored: ScoredPoints) -> npt.NDArray[np.uint8]:

@@ -31,6 +31,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "settling": frozenset({"decision", "detectors", "features", "history", "wire"}),
     "feedback": frozenset({"absence", "settling", "decision", "detectors", "features", "history", "wire"}),
 }
+ALLOWED["scored"] = frozenset(ALLOWED)
+ALLOWED["anomalies"] = frozenset(ALLOWED)
 ALLOWED["publication"] = frozenset(ALLOWED)
 ALLOWED["insight"] = frozenset(ALLOWED)
 ALLOWED["pipeline"] = frozenset(ALLOWED)

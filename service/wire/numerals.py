@@ -189,7 +189,7 @@ _SPACE = 32
 
 @kernel
 def write_computed(out: Text, at: int, x: float, figures: int) -> int:
-    """Write x with up to so many significant digits, six at most, and no zeros behind them; the place after it.
+    """Write x with up to so many significant digits, six at most, without zeros behind; the place after it.
 
     What is not finite is null.
     """

@@ -37,7 +37,7 @@ def test_the_point_is_told_as_score_judges_it(anomalyd: Command, points: Path) -
     for name in ("timestamp", "score", "isAnomaly", "severity", "explanation"):
         assert told[name] == result[name]
     scores = {detector["name"]: detector["score"] for detector in told["detectors"]}
-    assert {name: x and float(f"{x:.6g}") for name, x in scores.items()} == result["detectors"]
+    assert {name: x and float(f"{x:.4g}") for name, x in scores.items()} == result["detectors"]
     assert told["incident"]["heldBy"] == []
 
 

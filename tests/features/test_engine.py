@@ -58,7 +58,9 @@ def test_features_are_those_of_the_points_before() -> None:
         assert row[Feature.Z_SCORE] == pytest.approx((x - past.mean()) / past.std(ddof=1), rel=1e-6, abs=1e-6)
         assert row[Feature.MEDIAN] == pytest.approx(np.median(past), rel=1e-6, abs=1e-6)
         assert row[Feature.MAD] == pytest.approx(mad, rel=1e-6, abs=1e-6)
-        assert row[Feature.ROBUST_Z] == pytest.approx((x - np.median(past)) / (1.4826 * mad), rel=1e-6, abs=1e-6)
+        assert row[Feature.ROBUST_Z] == pytest.approx(
+            (x - np.median(past)) / (1.4826 * mad), rel=1e-6, abs=1e-6
+        )
         assert row[Feature.DIFFERENCE] == x - values[i - 1]
 
 

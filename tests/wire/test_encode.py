@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.wire.anomaly import Anomaly, Contribution, Expected, OncePer
 from service.wire.batch import written
-from service.wire.encode import anomaly_record, instruction_result
+from service.wire.encode import AnomalyRecord, anomaly_records, instruction_result
 from service.wire.timestamps import MAX_TIME_MS, format_rfc3339, parse_rfc3339
 from tests.wire.published import read, rounded, texts
 
@@ -35,6 +36,11 @@ def test_the_result_of_an_instruction_says_what_was_done(
     assert read(instruction_result(source_id, time_ms, "forgotten", reason)) == expected
 
 
+def published(*members: Any, **more: Any) -> bytes:
+    (body,) = anomaly_records([AnomalyRecord(*members, **more)])
+    return body
+
+
 @given(
     st.tuples(texts, texts, changes, texts, times, times, scores, severities, texts),
     st.dictionaries(texts, sent, min_size=1, max_size=4),
@@ -52,7 +58,7 @@ def test_an_anomaly_record_is_what_its_readers_parse(
     seconds: float | None,
 ) -> None:
     anomaly_id, incident_id, incident, source_id, time_ms, detected_ms, score, severity, explanation = head
-    body = anomaly_record(
+    body = published(
         anomaly_id,
         incident_id if incident else None,
         incident,
@@ -61,13 +67,13 @@ def test_an_anomaly_record_is_what_its_readers_parse(
         detected_ms,
         score,
         severity,
+        explanation,
+        "0123456789ab",
         [(name, written(value)) for name, value in values.items()],
         [(name, *expected) for name in values],
         (1000.0, seconds, 17) if incident else None,
         [(name, "zscore", share) for name in values],
-        explanation,
-        labels,
-        "0123456789ab",
+        labels or {},
     )
     read(body)
     anomaly = Anomaly.parse(body)
@@ -92,7 +98,7 @@ def test_an_anomaly_record_is_what_its_readers_parse(
 
 
 def test_every_member_of_an_anomaly_record_has_its_own_number_and_its_place() -> None:
-    body = anomaly_record(
+    body = published(
         "points-3-17",
         "points-3-15",
         "resolved",
@@ -101,13 +107,13 @@ def test_every_member_of_an_anomaly_record_has_its_own_number_and_its_place() ->
         1_767_225_601_000,
         0.912345678,
         "high",
+        "Quiet at 7 µm",
+        "0123456789ab",
         [("flow", "1.50"), ("heat", "")],
         [("flow", 1.0, 2.0, 3.0), ("heat", 4.0, math.nan, 6.0)],
         (1234.5, None, 17),
         [("flow", "zscore", 0.75), ("heat", "deviation", 0.25)],
-        "Quiet at 7 µm",
         {"site": "Köln"},
-        "0123456789ab",
         confidence=0.5,
         new_normal=(48, [("flow", 1.25, 2.5), ("heat", 8.0, 9.0)]),
     )
