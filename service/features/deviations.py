@@ -30,6 +30,7 @@ LONG_MEMORY_POINTS = 50_000.0
 LAGS = 256
 _FIRST_LAG = 6
 _SPAN = 12  # from the newest to the oldest of the points that are compared
+_THIRD = 1.0 / 3.0  # a product takes a fifth of a division's time
 _TWICE, _THRICE, _FOUR = np.float32(2.0), np.float32(3.0), np.float32(4.0)
 _SMOOTHING = 0.1
 _SHORT_MEDIAN_POINTS, _LONG_MEDIAN_POINTS = 300.0, 3000.0
@@ -169,7 +170,8 @@ def _nearest(x: Ring, lags: int, whole: int) -> tuple[float, float]:
     for lag in range(whole, lags):
         values, steps = _distances(last, then, lag, False)
         least, least_step = min(least, values), min(least_step, steps)
-    return float(np.int32(least).view(np.float32)) / 13.0, float(np.int32(least_step).view(np.float32)) / 12.0
+    nearest, nearest_step = np.int32(least).view(np.float32), np.int32(least_step).view(np.float32)
+    return float(nearest) * (1.0 / 13.0), float(nearest_step) * (1.0 / 12.0)
 
 
 @kernel
@@ -213,7 +215,7 @@ def _recent(s: Floats, kind: int, z: float, known: float, least: float) -> float
     new_later = later + max(share, 1.0 / _LATER_POINTS) * (z - later)
     s[_RECENT_MEANS + kind], s[_LATER_MEANS + kind] = new_recent, new_later
     scale = max(recent, later) if known >= 30.0 else max(new_recent, new_later)
-    return float(z / (scale + least + z / _RECENT_CAP))
+    return float(z / (scale + least + z * (1.0 / _RECENT_CAP)))
 
 
 @inlined
@@ -235,8 +237,8 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     step, level = x - s[LAST], x - mean
     smooth = s[_SMOOTH] + _SMOOTHING * (x - s[_SMOOTH])
     gap = x - s[SHORT_MEDIAN]
-    of_3 = (gap + s[_GAP] + s[_GAP_BEFORE]) / 3.0
-    long_of_3 = (x + s[LAST] + s[_LAST_BUT_ONE]) / 3.0 - s[LONG_MEDIAN]
+    of_3 = (gap + s[_GAP] + s[_GAP_BEFORE]) * _THIRD
+    long_of_3 = (x + s[LAST] + s[_LAST_BUT_ONE]) * _THIRD - s[LONG_MEDIAN]
     past_rms = math.sqrt(s[SQUARES + Deviation.LEVEL])
     signed = level / (past_rms + least) if seen > 1 else 0.0
 
@@ -263,7 +265,7 @@ def deviate(x: float, s: Floats, nearest: float, nearest_steps: float, out: Floa
     s[_GAP_BEFORE], s[_GAP] = s[_GAP], gap
     s[_LAST_BUT_ONE], s[LAST] = s[LAST], x
     s[SEEN] = seen + 1
-    return signed, recent / _RECENT
+    return signed, recent * (1.0 / _RECENT)
 
 
 @inlined

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import bits_of, copy_numbers, inlined, kernel, move_bytes
+from service.kernels import copy_numbers, inlined, kernel, move_bytes
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
@@ -118,10 +118,9 @@ def median(ring: Ring, order: Places, count: int) -> float:
 
 
 @inlined
-def _is_below(ring: Ring, order: Places, low: int, half: int, center: float) -> int:
-    """-1 if the nearest half + 1 values begin above rank `low`, else 0; without a branch."""
-    below, above = center - _at(ring, order, low), _at(ring, order, low + half + 1) - center
-    return bits_of(above - below) >> 63
+def _is_above(ring: Ring, order: Places, low: int, half: int, twice: float) -> int:
+    """1 if the nearest half + 1 values begin above rank `low`, else 0; `twice` the center."""
+    return int(_at(ring, order, low) + _at(ring, order, low + half + 1) < twice)
 
 
 @inlined
@@ -132,28 +131,26 @@ def median_absolute_deviation(ring: Ring, order: Places, count: int, center: flo
     a search finds where the nearest half + 1 begin, three places at a time, as it waits for memory. The
     furthest of them is at one end, the next one is the furthest without it.
     """
-    half = count // 2
+    half, twice = count // 2, 2.0 * center
     low, left = 0, count - 1 - half
     while left >= 3:
         step = (left + 1) // 4
-        first = _is_below(ring, order, low + step - 1, half, center)
-        second = _is_below(ring, order, low + 2 * step - 1, half, center)
-        third = _is_below(ring, order, low + 3 * step - 1, half, center)
-        low -= step * (first + second + third)
-        left = step - 1 + ((left + 1 - 4 * step) & third)
+        first = _is_above(ring, order, low + step - 1, half, twice)
+        second = _is_above(ring, order, low + 2 * step - 1, half, twice)
+        third = _is_above(ring, order, low + 3 * step - 1, half, twice)
+        low += step * (first + second + third)
+        left = step - 1 + (left + 1 - 4 * step) * third
     while left > 0:
         step = (left + 1) // 2
-        low += step & _is_below(ring, order, low + step - 1, half, center)
+        low += step * _is_above(ring, order, low + step - 1, half, twice)
         left -= step
     high = low + half
     below, above = abs(center - _at(ring, order, low)), abs(_at(ring, order, high) - center)
     upper = max(below, above)
     if count % 2:
         return float(upper)
-    if below >= above:
-        next_one = max(abs(center - _at(ring, order, low + 1)), above)
-    else:
-        next_one = max(below, abs(_at(ring, order, high - 1) - center))
+    inner_below, inner_above = center - _at(ring, order, low + 1), _at(ring, order, high - 1) - center
+    next_one = max(abs(inner_below), above) if below >= above else max(below, abs(inner_above))
     return float(0.5 * next_one + 0.5 * upper)
 
 

@@ -7,13 +7,12 @@ significant digits in the form of C's `%g`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import bits_of, kernel, put_word
+from service.kernels import bits_of, inlined, kernel, put_word
 
 Text = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
@@ -180,47 +179,44 @@ MOST_COMPUTED_BYTES = 16  # of -1.23456e-308, and as many as are written on the 
 _PAIRS = np.frombuffer(b"".join(b"%02d" % i for i in range(100)), np.uint8)
 _PAIR_WORDS = _PAIRS.view("<u2").astype(np.uint64)
 _ENDS_IN_ZERO = (np.arange(100) % 10 == 0).astype(np.int64)
-_NOTHING_AND, _POINT = np.uint64(int.from_bytes(b"0.000000", "little")), np.uint64(46)
 _WHOLE_TENS = np.array([10**power for power in range(7)], np.uint32)
 _U100, _U10_000 = np.uint32(100), np.uint32(10_000)
-_NULL = np.frombuffer(b"null", np.uint8)
+_FOUR = 4
+_NULL, _NOTHING_AND = (np.uint64(int.from_bytes(text, "little")) for text in (b"null", b"0.0000"))
+_ZERO, _POINT, _MINUS, _PLUS, _E = (np.uint64(ord(text)) for text in "0.-+e")
+_ZEROS = np.uint64(int.from_bytes(b"00", "little"))
+_U64, _U56 = np.uint64(64), np.uint64(56)
+_LOW_8 = np.uint64(0xFF)
 _SPACE = 32
 
 
-@kernel
-def write_computed(out: Text, at: int, x: float, figures: int) -> int:
-    """Write x with up to so many significant digits, six at most, without zeros behind; the place after it.
+@inlined
+def text_of(x: float, figures: int) -> tuple[np.uint64, np.uint64, int]:
+    """A number with 4 or 6 significant digits, without zeros behind: the bytes of its text, and how many.
 
-    What is not finite is null.
+    They are in two words, the first lowest: what comes of one number does not wait for the length of another,
+    so several are formatted in the time of one. What is not finite is null.
     """
     if bits_of(x) == 0:  # most often
-        out[at] = 48
-        return at + 1
-    return _write_computed(out, at, x, figures)
+        return _ZERO, _U0, 1
+    return _text_of(x, figures)
 
 
-@kernel
-def _write_computed(out: Text, at: int, x: float, figures: int) -> int:
+@inlined
+def _text_of(x: float, figures: int) -> tuple[np.uint64, np.uint64, int]:
     if x - x != 0.0:
-        for byte in _NULL:
-            out[at] = byte
-            at += 1
-        return at
-    if x < 0.0 or (x == 0.0 and math.copysign(1.0, x) < 0.0):
-        out[at] = 45
-        at += 1
-        x = -x
+        return _NULL, _U0, 4
+    is_negative = bits_of(x) < 0
+    x = abs(x)
     if x == 0.0:
-        out[at] = 48
-        return at + 1
+        return _MINUS | (_ZERO << _U8), _U0, 2
     # The decimal exponent from the binary one, at most one too small.
     binary = bits_of(x) >> 52
     if binary == 0:  # not a normal number
         binary = bits_of(x * 2.0**64) >> 52
         binary -= 64
     exponent = ((binary - 1023) * 78_913) >> 18  # log10 of 2
-    if x >= _TENS[exponent + 1 + _NO_TEN]:
-        exponent += 1
+    exponent += int(x >= _TENS[exponent + 1 + _NO_TEN])
     shift = figures - 1 - exponent
     if shift > 300:  # 10^shift could be past the largest double
         scaled = x * 1e200 * _TENS[shift - 200 + _NO_TEN]
@@ -234,22 +230,47 @@ def _write_computed(out: Text, at: int, x: float, figures: int) -> int:
         exponent += 1
     elif digits < least:  # rounding of the scale put x just below its power of ten
         digits = least
-    digits = np.uint32(digits * _WHOLE_TENS[6 - figures])
+    text, count = _four(digits) if figures == _FOUR else _six(digits)
     if exponent < -4 or exponent >= 6:
-        return _write_scientific(out, at, digits, exponent)
-    text, count = _six(digits)
-    if exponent < 0:
-        put_word(out, at, _NOTHING_AND)
-        put_word(out, at + 1 - exponent, text)
-        return at + 1 - exponent + count
-    before = exponent + 1  # digits before the point
+        low, high, stop = _scientific(text, count, exponent)
+    else:
+        low, high, stop = _plain(text, count, exponent)
+    if is_negative:
+        return (low << _U8) | _MINUS, (high << _U8) | (low >> _U56), stop + 1
+    return low, high, stop
+
+
+@inlined
+def _plain(text: np.uint64, count: int, exponent: int) -> tuple[np.uint64, np.uint64, int]:
+    """The digits, the first of which counts 10^exponent, with a point among or zeros before them."""
+    below_one = exponent < 0
+    before = 0 if below_one else exponent + 1  # digits before the point
     bits = np.uint64(8 * before)
-    whole = text & ((_U1 << bits) - _U1)
-    put_word(out, at, whole | (_POINT << bits) | ((text >> bits) << (bits + _U8)))
-    return at + before if count <= before else at + count + 1
+    head = _NOTHING_AND if below_one else (text & ((_U1 << bits) - _U1)) | (_POINT << bits)
+    length = 1 - exponent if below_one else before + 1
+    rest, bits = text >> bits, np.uint64(8 * length)
+    low = (head & ((_U1 << bits) - _U1)) | (rest << bits)
+    return low, rest >> (_U64 - bits), length + count - before if count > before else before
 
 
 @kernel
+def _scientific(text: np.uint64, count: int, exponent: int) -> tuple[np.uint64, np.uint64, int]:
+    """The digits with a point behind the first, and the power of ten."""
+    low, stop = text & _LOW_8, 1
+    if count > 1:
+        low |= (_POINT << _U8) | (text >> _U8 << _U16)
+        stop = count + 1
+        low &= (_U1 << np.uint64(8 * stop)) - _U1
+    size = abs(exponent)
+    power, bytes_of_it = _PAIR_WORDS[size % 100], 2
+    if size >= 100:
+        power, bytes_of_it = (power << _U8) | (_ZERO + np.uint64(size // 100)), 3
+    power = _E | ((_MINUS if exponent < 0 else _PLUS) << _U8) | (power << _U16)
+    bits = np.uint64(8 * stop)
+    return low | (power << bits), power >> (_U64 - bits), stop + 2 + bytes_of_it
+
+
+@inlined
 def _six(digits: np.uint32) -> tuple[np.uint64, int]:
     """The bytes of six digits as a word, the first lowest, and how many are left without zeros at the end."""
     first, middle, last = digits // _U10_000, digits // _U100 % _U100, digits % _U100
@@ -261,59 +282,35 @@ def _six(digits: np.uint32) -> tuple[np.uint64, int]:
     return text, 2 - _ENDS_IN_ZERO[first]
 
 
-@kernel
-def _write_pair(out: Text, at: int, pair: np.uint32) -> None:
-    out[at] = _PAIRS[2 * np.int64(pair)]
-    out[at + 1] = _PAIRS[2 * np.int64(pair) + 1]
+@inlined
+def _four(digits: np.uint32) -> tuple[np.uint64, int]:
+    """The same of four digits, with two zeros behind."""
+    first, last = digits // _U100, digits % _U100
+    text = _PAIR_WORDS[first] | (_PAIR_WORDS[last] << _U16) | (_ZEROS << _U32)
+    return text, 4 - _ENDS_IN_ZERO[last] if last else 2 - _ENDS_IN_ZERO[first]
 
 
-@kernel
-def _write_six(out: Text, at: int, digits: np.uint32) -> int:
-    """Write a number of six digits; the place after it."""
-    _write_pair(out, at, digits // _U10_000)
-    _write_pair(out, at + 2, digits // _U100 % _U100)
-    _write_pair(out, at + 4, digits % _U100)
-    return at + 6
-
-
-@kernel
-def _without_zeros(out: Text, stop: int, start: int) -> int:
-    """The place after the last digit that is not 0, `start` if there is none."""
-    while stop > start and out[stop - 1] == 48:
-        stop -= 1
-    return stop
-
-
-@kernel
-def _write_scientific(out: Text, at: int, digits: np.uint32, exponent: int) -> int:
-    _write_six(out, at + 1, digits)
-    out[at] = out[at + 1]
-    out[at + 1] = 46
-    stop = _without_zeros(out, at + 7, at + 2)
-    at = at + 1 if stop == at + 2 else stop
-    out[at] = 101
-    out[at + 1] = 45 if exponent < 0 else 43
-    at += 2
-    size = np.uint32(abs(exponent))
-    if size >= _U100:
-        out[at] = 48 + size // _U100
-        at += 1
-    _write_pair(out, at, size % _U100)
-    return at + 2
+@inlined
+def put_text(out: Text, at: int, low: np.uint64, high: np.uint64, count: int) -> int:
+    """Write what `text_of` gave; the place after it. What lies behind, up to 16 bytes, is lost."""
+    put_word(out, at, low)
+    put_word(out, at + 8, high)
+    return at + count
 
 
 @kernel
 def _write_all(out: Text, numbers: npt.NDArray[np.float64], figures: int) -> int:
     at = 0
     for x in numbers:
-        at = write_computed(out, at, x, figures)
+        low, high, count = text_of(x, figures)
+        at = put_text(out, at, low, high, count)
         out[at] = _SPACE
         at += 1
     return at
 
 
 def computed_texts(numbers: Sequence[float], figures: int = 6) -> list[str]:
-    """What `write_computed` writes of each, for records that are written one by one.
+    """The `text_of` each, for records that are written one by one.
 
     All numbers of a record at once: the way into a kernel takes longer than to write one.
     """

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import SHORT, borrowed, kernel, put
+from service.kernels import SHORT, borrowed, inlined, kernel, put
 from service.wire.batch import PointBatch, Rows, Text
 from service.wire.instants import MOST_INSTANT_BYTES, write_instant
-from service.wire.numerals import MOST_COMPUTED_BYTES, write_computed
+from service.wire.numerals import MOST_COMPUTED_BYTES, put_text, text_of
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -75,6 +75,14 @@ class _Words(NamedTuple):
     stop: Ints
 
 
+class _Room(NamedTuple):
+    """Texts of numbers: see `text_of`."""
+
+    low: npt.NDArray[np.uint64]
+    high: npt.NDArray[np.uint64]
+    length: Ints
+
+
 def _words(pieces: Sequence[str]) -> _Words:
     encoded = [piece.encode() for piece in pieces]
     return _Words(
@@ -123,13 +131,32 @@ def _put_word(out: Text, at: int, text: Text, stops: Ints, which: int) -> int:
     return put(out, at, text, stops[which - 1] if which > 0 else 0, stops[which])
 
 
+@inlined
+def _put_number(out: Text, at: int, x: float, figures: int) -> int:
+    low, high, count = text_of(x, figures)
+    return put_text(out, at, low, high, count)
+
+
+@inlined
+def _put_numbers(
+    out: Text, at: int, text: Text, stops: Ints, numbers: Floats, figures: Ints, room: _Room
+) -> int:
+    """Write each number behind its word; all are formatted before one is written, see `text_of`."""
+    for i in range(len(numbers)):
+        room.low[i], room.high[i], room.length[i] = text_of(numbers[i], figures[i])
+    for i in range(len(numbers)):
+        at = _put_word(out, at, text, stops, i)
+        at = put_text(out, at, room.low[i], room.high[i], room.length[i])
+    return at
+
+
 @kernel
 def _put_confidence(out: Text, at: int, known: float) -> int:
     """How sure a judgement on few points is, to three decimals; one on many says nothing."""
     if known >= SURE_POINTS:
         return at
     at = _put(out, at, _CONFIDENCE)
-    return write_computed(out, at, math.floor(1000.0 * known / (known + HALF_SURE_POINTS)) / 1000.0, _PLAIN)
+    return _put_number(out, at, math.floor(1000.0 * known / (known + HALF_SURE_POINTS)) / 1000.0, _PLAIN)
 
 
 @kernel
@@ -161,6 +188,8 @@ def _write(
     feature_names: _Words,
     figures: Ints,
     detector_names: _Words,
+    plain: Ints,
+    room: _Room,
     out: Text,
     stops: Ints,
 ) -> None:
@@ -180,6 +209,8 @@ def _write(
     incident_text, incident_stops = borrowed(incidents.text), borrowed(incidents.stop)
     feature_text, feature_stops = borrowed(feature_names.text), borrowed(feature_names.stop)
     detector_text, detector_stops = borrowed(detector_names.text), borrowed(detector_names.stop)
+    figures, plain = borrowed(figures), borrowed(plain)
+    room = _Room(borrowed(room.low), borrowed(room.high), borrowed(room.length))
     at = 0
     for i in range(len(verdict)):
         point = points[start + i]
@@ -191,7 +222,7 @@ def _write(
         at = _put_word(out, at, verdict_text, verdict_stops, int(verdict[i]))
         if verdict[i] == 0:
             j = row_of[i]
-            at = write_computed(out, at, score[j], _FINE)
+            at = _put_number(out, at, score[j], _FINE)
             at = _put(out, at, _ANOMALOUS) if anomalous[j] else _put(out, at, _NORMAL)
             at = _put_word(out, at, severity_text, severity_stops, int(severity[j]))
             if incident[j]:
@@ -199,7 +230,7 @@ def _write(
             if held[j]:
                 at = _put(out, at, _HELD)
             if accepted[j] > 0:
-                at = write_computed(out, _put(out, at, _ACCEPTED), float(accepted[j]), _FINE)
+                at = _put_number(out, _put(out, at, _ACCEPTED), float(accepted[j]), _FINE)
             at = _put_confidence(out, at, known[j])
             at = _put(out, at, _FEATURES)
             row = first_feature[j]
@@ -215,16 +246,12 @@ def _write(
                     at = put(out, at, text, value.sent_start, value.sent_stop)
                 else:
                     at = _put(out, at, _NULL)
-                for f in range(features.shape[1]):
-                    at = _put_word(out, at, feature_text, feature_stops, f)
-                    at = write_computed(out, at, features[row, f], figures[f])
+                at = _put_numbers(out, at, feature_text, feature_stops, features[row], figures, room)
                 out[at] = 125
                 at += 1
                 row += 1
             at = _put(out, at, _DETECTORS)
-            for d in range(detectors.shape[1]):
-                at = _put_word(out, at, detector_text, detector_stops, d)
-                at = write_computed(out, at, detectors[j, d], _PLAIN)
+            at = _put_numbers(out, at, detector_text, detector_stops, detectors[j], plain, room)
             out[at] = 125
             at += 1
             if told[j, 1] > told[j, 0]:
@@ -260,6 +287,9 @@ class ResultWriter:
         self._features = _words([f',"{name}":' for name in features])
         self._detectors = _words([f'{"," if i else ""}"{name}":' for i, name in enumerate(detectors)])
         self._figures = np.array([_FINE if is_level else _PLAIN for is_level in features.values()], np.int64)
+        self._plain = np.full(len(detectors), _PLAIN, np.int64)
+        most = max(len(features), len(detectors))
+        self._room = _Room(np.empty(most, np.uint64), np.empty(most, np.uint64), np.empty(most, np.int64))
         # Everything but what stands in the records themselves.
         self._around_point = _AROUND_POINT + len(self._detectors.text) + len(detectors) * MOST_COMPUTED_BYTES
         self._around_value = _AROUND_VALUE + len(self._features.text) + len(features) * MOST_COMPUTED_BYTES
@@ -285,6 +315,8 @@ class ResultWriter:
             self._features,
             self._figures,
             self._detectors,
+            self._plain,
+            self._room,
             out,
             stops,
         )
