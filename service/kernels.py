@@ -307,6 +307,23 @@ low_zeros = cast(Callable[[np.uint64], int], _low_zeros)
 
 
 @intrinsic
+def _fused(_: Any, factor: Any, other: Any, added: Any) -> Any:  # noqa: ARG001 - its type is fixed below
+    """LLVM's fused multiply-add of 32-bit floats."""
+
+    def emit(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        single = ir.FloatType()
+        kind = ir.FunctionType(single, [single, single, single])
+        return builder.call(builder.module.declare_intrinsic("llvm.fma", [single], kind), arguments)
+
+    single = types.float32
+    return single(single, single, single), emit
+
+
+fused = cast(Callable[[np.float32, np.float32, np.float32], np.float32], _fused)
+"""In a kernel: the product of two numbers and a third, rounded once: the same bits on any processor."""
+
+
+@intrinsic
 def _bits_of(_: Any, number: Any) -> Any:  # noqa: ARG001 - its type is fixed below
     """The bits of a double."""
 

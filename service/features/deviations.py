@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import borrowed, inlined, kernel
+from service.kernels import borrowed, fused, inlined, kernel
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
@@ -140,10 +140,10 @@ def _distances(last: _Last, then: _Then, lag: int, whole: bool) -> tuple[np.int3
     then0, then1, then2, then4, then8, then12 = then
     d0, d1, d2 = x0 - then0[lag], x1 - then1[lag], x2 - then2[lag]
     d4, d8, d12 = x4 - then4[lag], x8 - then8[lag], x12 - then12[lag]
-    values = _FOUR * _apart(d0, whole) + _THRICE * _apart(d1, whole) + _apart(d8, whole) + _apart(d12, whole)
-    values += _TWICE * (_apart(d2, whole) + _apart(d4, whole))
-    steps = _FOUR * _apart(d0 - d1, whole) + _THRICE * _apart(d1 - d2, whole) + _apart(d8 - d12, whole)
-    steps += _TWICE * (_apart(d2 - d4, whole) + _apart(d4 - d8, whole))
+    values = fused(_TWICE, _apart(d2, whole) + _apart(d4, whole), _apart(d8, whole) + _apart(d12, whole))
+    values = fused(_FOUR, _apart(d0, whole), fused(_THRICE, _apart(d1, whole), values))
+    steps = fused(_TWICE, _apart(d2 - d4, whole) + _apart(d4 - d8, whole), _apart(d8 - d12, whole))
+    steps = fused(_FOUR, _apart(d0 - d1, whole), fused(_THRICE, _apart(d1 - d2, whole), steps))
     return np.float32(values).view(np.int32), np.float32(steps).view(np.int32)
 
 

@@ -42,8 +42,9 @@ FEATURES = len(Feature)
 LEVELS = (Feature.MEAN, Feature.MEDIAN, Feature.EWMA)
 """Those that are of the height of the value, of which more digits matter."""
 
-# Columns of a value's row: mean and sum of squares of the window's distances, then of what it is smoothed to.
-_MEAN, _SQUARES, _EWMA, _EWMA_SQUARE, _DIFFERENCE_SQUARE = range(5)
+# Columns of a value's row: of the window's distances the mean, the sum of squares, and the rank at which
+# those nearest to the median begin; then of what the value is smoothed to.
+_MEAN, _SQUARES, _NEAREST, _EWMA, _EWMA_SQUARE, _DIFFERENCE_SQUARE = range(6)
 NUMBERS = _DIFFERENCE_SQUARE + 1
 
 LARGEST = 1e140  # squares of larger numbers, summed over a window, would overflow
@@ -125,7 +126,9 @@ def advance(
     if judged:
         std = math.sqrt(s[_SQUARES] / (count - 1))
         middle = rolling.median(ring, order, count)
-        mad = rolling.median_absolute_deviation(ring, order, count, middle)
+        before = int(s[_NEAREST])
+        mad, nearest = rolling.median_absolute_deviation(ring, order, count, middle, before)
+        s[_NEAREST] = nearest
         out[Feature.MEAN] = mean
         out[Feature.STD] = std
         out[Feature.Z_SCORE] = _scaled(off - s[_MEAN], std, mean)

@@ -31,7 +31,7 @@ class Rolling:
         self.ring = np.zeros(size or window, np.float32)
         self.order = np.zeros(window, np.uint8)
         self.past = np.empty(len(self.ring) + 1, np.float32)
-        self.seen = 0
+        self.seen = self.nearest = 0
         self.mean = self.squares = 0.0
 
     def push(self, x: float) -> None:
@@ -55,7 +55,10 @@ class Rolling:
         return rolling.median(self.ring, self.order, self.count)
 
     def mad(self, center: float) -> float:
-        return rolling.median_absolute_deviation(self.ring, self.order, self.count, center)
+        mad, self.nearest = rolling.median_absolute_deviation(
+            self.ring, self.order, self.count, center, self.nearest
+        )
+        return mad
 
 
 def tails(values: list[float], window: int) -> list[Floats]:
