@@ -178,8 +178,9 @@ def _nearest(x: Ring, lags: int, whole: int) -> tuple[float, float]:
 def halted(s: Floats) -> float:
     """What `standstill` said of the newest value."""
     run = s[RUN]
-    told = run <= _LONGEST_RUN and run % _SAID_EVERY == 0.0
-    return run / (1.0 + math.sqrt(s[_RUN_SQUARE])) if told else 0.0
+    if run == 0.0 or run > _LONGEST_RUN or run % _SAID_EVERY != 0.0:  # most often the first
+        return 0.0
+    return float(run / (1.0 + math.sqrt(s[_RUN_SQUARE])))
 
 
 @inlined

@@ -109,13 +109,13 @@ def _join(
         shares[v] = 0.0
         if math.isnan(values[v]):
             continue
-        total, kinds = 0.0, 3
+        total, of_each = 0.0, 1.0 / 3.0
         for kind in range(3):
             total += _soft(deviations_[v, kind]) ** 2
         if related:
             total += _soft(residuals[v, 0]) ** 2 + _soft(residuals[v, 1]) ** 2
-            kinds += 2
-        part = math.sqrt(total / kinds)
+            of_each = 1.0 / 5.0
+        part = math.sqrt(total * of_each)
         if with_recurrence:
             again = _soft(deviations_[v, Deviation.RECURRENCE]) ** 2
             again += _soft(deviations_[v, Deviation.STEP_RECURRENCE]) ** 2
