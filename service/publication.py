@@ -49,7 +49,7 @@ NO_RESULT = len(STATUSES)
 _ANSWERED = (STATUSES.index("applied"), STATUSES.index("rejected"))
 
 
-_BACKSLASH = 0x5C
+_BACKSLASH = b"\\"
 
 
 class Stretch(NamedTuple):
@@ -66,7 +66,7 @@ class Stretch(NamedTuple):
     @property
     def has_escapes(self) -> bool:
         """Whether a key may have to be written otherwise than it stands in the text."""
-        return bool((self.batch.text == _BACKSLASH).any())
+        return _BACKSLASH in self.batch.text.tobytes()
 
     @property
     def record(self) -> npt.NDArray[np.int64]:
@@ -119,7 +119,7 @@ class Outcomes:
             text, points = stretch.batch.text.tobytes(), stretch.points
             starts, stops = points["source_start"].tolist(), points["source_stop"].tolist()
             parts = [text[a:b] for a, b in zip(starts, stops, strict=True)]
-            if b"\\" in text:
+            if _BACKSLASH in text:
                 parts = [unescaped(part).encode() for part in parts]
             _put_in(keys, stretch.record.tolist(), parts)
         for record, (key, _) in self.answers.items():
