@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_v
 from pydantic_core import CoreSchema, core_schema
 
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel, prefetch
+from service.kernels import borrowed, inlined, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -172,7 +172,7 @@ _NO_SCORE = math.log2(5.0)
 _AHEAD = 6  # points whose rows are on their way from memory
 
 
-@kernel
+@inlined
 def _score(exponent: float) -> float:
     """1 - 0.2 * 2^exponent, at least 0; most points are so usual that the power need not be taken."""
     return 0.0 if exponent >= _NO_SCORE else 1.0 - 0.2 * 2.0**exponent

@@ -91,7 +91,7 @@ def kernel(function: F) -> F:
 def inlined(function: F) -> F:
     """A kernel that becomes part of those that call it: a call hands over seven words for each array.
 
-    For what runs for every value: the features took a fifth less.
+    For what runs for every point: to read took a third less, calibration and features a fifth to a third.
     """
     return _compiled(function, inlined=True)
 
@@ -150,7 +150,7 @@ def _prefetch_line(_: Any, table: Any, byte: Any) -> Any:  # noqa: ARG001 - its 
     return types.void(table, types.intp), emit
 
 
-@kernel
+@inlined
 def prefetch(table: npt.NDArray[Any], row: int) -> None:
     """Ask for a row of a table that will be worked on soon; changes nothing but time.
 
@@ -339,7 +339,7 @@ SHORT = 32
 """Bytes that one instruction copies."""
 
 
-@kernel
+@inlined
 def put(out: Text, at: int, text: Text, start: int, stop: int) -> int:
     """Copy `text[start:stop]` to `out` from `at` on; the place after it. The arrays must not overlap.
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from service.detectors import policy, sketch
 from service.detectors.base import Floats
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel, prefetch
+from service.kernels import borrowed, inlined, kernel, prefetch
 
 Bins = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
@@ -86,13 +86,13 @@ def _start(bins: Bins, row: Floats, prior: Bins) -> None:
     row[_MEAN_RUN] = 3.0
 
 
-@kernel
+@inlined
 def _memory(seen: float) -> float:
     """How many points back the sketch reaches: soon all of the prior is forgotten, later the distant past."""
     return float(min(_MEMORY_POINTS, max(30.0, 0.5 * seen + (200.0 if seen < 400.0 else 0.0))))
 
 
-@kernel
+@inlined
 def _levelled(row: Floats, raw: float) -> float:
     """The raw surprise on the scale of the levels' present places: piecewise linear, slope 1 beyond."""
     if raw <= 1.0:
@@ -106,7 +106,7 @@ def _levelled(row: Floats, raw: float) -> float:
     return float(low_level + (raw - low))
 
 
-@kernel
+@inlined
 def _control(row: Floats, surprise: float) -> None:
     """Raise the levels that this point begins a run of exceedances at; let all sink by their due."""
     share = 0.01
@@ -145,7 +145,7 @@ def _accepts(bins: Bins, row: Floats, acceptance: Singles, own: int) -> bool:
     return True
 
 
-@kernel
+@inlined
 def _learn(bins: Bins, row: Floats, pending: Bytes, acceptance: Singles, value: float) -> int:
     """Learn the value, unless it is an exceedance that may belong to an outage.
 
@@ -181,7 +181,7 @@ def _learn(bins: Bins, row: Floats, pending: Bytes, acceptance: Singles, value: 
     return int(row[_RUN]) if acceptance[_LENGTH] == row[_RUN] else 0
 
 
-@kernel
+@inlined
 def _floored(seen: float, surprise: float) -> float:
     """Nobody can claim an event to be rarer than his experience is long."""
     if surprise <= _FLOOR_DECADES + _FLOOR_AT_START:  # nearly always: no logarithm needed
@@ -195,13 +195,13 @@ def reference_of(oddness: float) -> float:
     return _REFERENCE_DECADES * math.log(1.0 + oddness)
 
 
-@kernel
+@inlined
 def oddness_of(reference: float) -> float:
     """The inverse of `reference_of`: tails of sources are fitted where they are straight."""
     return math.exp(reference / _REFERENCE_DECADES) - 1.0
 
 
-@kernel
+@inlined
 def _own_surprise(bins: Bins, row: Floats, prior: Bins, oddness: float) -> float:
     """-log10 of how rare such an oddness is in the source's own past, as its controller has it."""
     if row[sketch.WEIGHT] == 0.0:
@@ -210,26 +210,26 @@ def _own_surprise(bins: Bins, row: Floats, prior: Bins, oddness: float) -> float
     return _floored(row[sketch.SEEN], _levelled(row, sketch.surprise(bins, row, oddness)))
 
 
-@kernel
+@inlined
 def trust_of(seen: float) -> float:
     """How much a source's own estimate weighs, 0 to 1, after so many points."""
     return seen / (seen + _TRUST_POINTS)
 
 
-@kernel
+@inlined
 def _shrunk(own: float, reference: float, seen: float) -> float:
     """The source's own estimate, and what is usual elsewhere where it has seen too little to tell."""
     trust = trust_of(seen)
     return trust * own + (1.0 - trust) * reference
 
 
-@kernel
+@inlined
 def _log_sum(a: float) -> float:
     """log10(1 + 10^a)."""
     return a if a > 12.0 else math.log(1.0 + math.exp(a * _LN_10)) / _LN_10
 
 
-@kernel
+@inlined
 def _placed(reference: float, exceeds: bool, level: float) -> float:
     """The surprise that is published: on its side of the budget, in the order of the reference.
 

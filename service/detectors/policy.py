@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel
+from service.kernels import inlined
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,7 +33,7 @@ _EVIDENCE_POINTS = 400.0  # after which it decides alone
 _SURPRISE_START, _SURPRISE_SLOPE = 2.8, 1.0
 
 
-@kernel
+@inlined
 def pass_time(row: Floats, budget: float) -> float:
     """Let the load fade, the threshold sink and the rest go by, by one point.
 
@@ -47,7 +47,7 @@ def pass_time(row: Floats, budget: float) -> float:
     return float(known)
 
 
-@kernel
+@inlined
 def threshold_of(row: Floats, has_evidence: bool, level: float) -> float:
     """What the evidence, or without any the surprise, must reach for an incident to open."""
     start, slope = _SURPRISE_START, _SURPRISE_SLOPE
@@ -56,7 +56,7 @@ def threshold_of(row: Floats, has_evidence: bool, level: float) -> float:
     return float((start + slope * (level - 3.0) + row[_PLACE]) * (1.0 + _LOAD_RISE * row[LOAD]))
 
 
-@kernel
+@inlined
 def weighed(row: Floats, evidence: float, surprise: float, has_evidence: bool, level: float) -> float:
     """What is held against `threshold_of`.
 
@@ -70,7 +70,7 @@ def weighed(row: Floats, evidence: float, surprise: float, has_evidence: bool, l
     return float(evidence + doubt * (start * in_its_unit - evidence))
 
 
-@kernel
+@inlined
 def opens(
     row: Floats, evidence: float, surprise: float, has_evidence: bool, level: float, budget: float
 ) -> bool:

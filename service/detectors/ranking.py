@@ -14,7 +14,7 @@ import numpy.typing as npt
 from service.detectors import sketch
 from service.detectors.base import Array, Floats
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel
+from service.kernels import borrowed, inlined, kernel
 
 Bins = npt.NDArray[np.uint32]
 
@@ -30,7 +30,7 @@ _REDRAW_AT_MOST = 1024
 _LARGEST_SURPRISE = 30.0
 
 
-@kernel
+@inlined
 def _bounded(surprise: float) -> float:
     """Ordered at the top, but no single member outweighs all others."""
     return surprise / (1.0 + surprise / _LARGEST_SURPRISE)

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel
+from service.kernels import inlined, kernel
 
 Floats = npt.NDArray[np.float64]
 Bins = npt.NDArray[np.uint32]
@@ -59,20 +59,20 @@ def prior_bins(rarity_decades_per_unit: float, weight_points: float, bins: int =
     return np.round(-np.diff(survival) * weight_points * _UNIT).astype(np.uint32)
 
 
-@kernel
+@inlined
 def bin_of(value: float, bins: int) -> int:
     """The number of the value's bin among `bins`."""
     number = int(np.float64(value).view(np.int64) >> _SHIFT) - _FIRST
     return min(max(number, 0), bins - 1)
 
 
-@kernel
+@inlined
 def decades(probability: float) -> float:
     """-log10 of a probability; the C library's natural logarithm is the faster one."""
     return float(-math.log(probability) * _PER_DECADE)
 
 
-@kernel
+@inlined
 def weight_above(bins: Bins, i: int) -> float:
     """Weight of all bins above bin `i`; walks over all, as the end of a varying loop is mispredicted."""
     total, first = np.uint32(0), np.uint32(i + 1)
@@ -146,7 +146,7 @@ def refit(bins: Bins, fit: Floats) -> None:
     fit[TAIL] = max(above / total, 0.25 * TAIL_SHARE) if total > 0.0 else TAIL_SHARE
 
 
-@kernel
+@inlined
 def refit_if_due(bins: Bins, fit: Floats) -> None:
     """Refit at fixed counts of points; to be called before a value is judged."""
     seen = int(fit[SEEN])
@@ -154,7 +154,7 @@ def refit_if_due(bins: Bins, fit: Floats) -> None:
         refit(bins, fit)
 
 
-@kernel
+@inlined
 def _repeats(bins: Bins, i: int) -> bool:
     """Whether bin `i` holds so much more than its neighbours that one value repeats in it."""
     neighbours = 0.0
@@ -165,7 +165,7 @@ def _repeats(bins: Bins, i: int) -> bool:
     return bool(bins[i] > 2.0 * neighbours)
 
 
-@kernel
+@inlined
 def _at_or_above(bins: Bins, value: float) -> float:
     """Weight of what was at least as large as the value, interpolated within its bin."""
     i = bin_of(value, bins.shape[0])
@@ -175,7 +175,7 @@ def _at_or_above(bins: Bins, value: float) -> float:
     return weight_above(bins, i) + share * float(bins[i])
 
 
-@kernel
+@inlined
 def surprise(bins: Bins, fit: Floats, value: float) -> float:
     """-log10 of the probability that the stream's next value is at least this large."""
     at_or_above = _at_or_above(bins, value)
@@ -222,14 +222,14 @@ def draw_curve(bins: Bins, fit: Floats, curve: Floats) -> None:
         upper = lower
 
 
-@kernel
+@inlined
 def magnitude(curve: Floats, value: float) -> float:
     """As `surprise` below the 98 % quantile, and without an end above it; as of the last `draw_curve`."""
     i = bin_of(value, curve.shape[1])
     return float(curve[0, i] + curve[1, i] * value)
 
 
-@kernel
+@inlined
 def halve_if_full(bins: Bins, fit: Floats) -> None:
     """Halve all weights before their sum leaves 32 bits."""
     if fit[TOTAL] > _TOTAL_LIMIT:
@@ -241,7 +241,7 @@ def halve_if_full(bins: Bins, fit: Floats) -> None:
         fit[WEIGHT] *= 0.5
 
 
-@kernel
+@inlined
 def learn(bins: Bins, fit: Floats, i: int, memory_points: float) -> None:
     """Count a value of bin `i`; what came before fades as if the sketch held `memory_points` points."""
     fit[WEIGHT] *= memory_points / (memory_points - 1.0)

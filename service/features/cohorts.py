@@ -18,7 +18,7 @@ import numpy.typing as npt
 from service.features import deviations
 from service.features.deviations import PRIOR, SCALES, SEEN, SQUARES, Deviation
 from service.history.table import Array, Column, StateTable
-from service.kernels import kernel
+from service.kernels import inlined, kernel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -106,7 +106,7 @@ def begin(cohorts: CohortRows, name: np.uint64, value: Floats) -> None:
             value[_SCALES[i]] = math.exp(cohort[_MEANS + i])
 
 
-@kernel
+@inlined
 def is_lesson(seen: int) -> bool:
     """Whether a value with so many points is what its cohort learns from."""
     return seen % _LESSON_EVERY == 0 or (seen & (seen - 1) == 0 and seen >= _FIRST_LESSON)

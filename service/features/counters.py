@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import borrowed, kernel, prefetch
+from service.kernels import borrowed, inlined, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -35,19 +35,19 @@ _NEAR_0 = 0.1  # of the last number: a fall to below is a reset, any other shows
 _AHEAD = 8  # values whose rows are on their way from memory
 
 
-@kernel
+@inlined
 def _is_reset(x: float, last: float) -> bool:
     return 0.0 <= x <= _NEAR_0 * last
 
 
-@kernel
+@inlined
 def _per_second(x: float, time: float, numbers: Floats) -> float:
     """The increase per second; as before where no time passed."""
     elapsed_s = (time - numbers[_TIME]) / 1000.0
     return float((x - numbers[_LAST]) / elapsed_s if elapsed_s > 0.0 else numbers[_RATE])
 
 
-@kernel
+@inlined
 def _grows(x: float, last: float, growth: Growths) -> bool:
     """Count a step of what is no counter yet; whether it now is one."""
     if x < 0.0 or x < last:  # no reset before it is known: a saw's teeth would be resets, too
@@ -64,7 +64,7 @@ def _grows(x: float, last: float, growth: Growths) -> bool:
     return False
 
 
-@kernel
+@inlined
 def judged_by(x: float, time: float, numbers: Floats, growth: Growths) -> tuple[float, bool]:
     """What features are to see of a value, and whether in another unit than of the one before.
 

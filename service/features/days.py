@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel
+from service.kernels import inlined
 
 Days = npt.NDArray[np.int64]
 
@@ -17,7 +17,7 @@ _FIRST = date(1970, 1, 1)  # a Thursday
 _SATURDAY = 5
 
 
-@kernel
+@inlined
 def is_off(day: int, holidays: Days) -> bool:
     """Whether a day is a Saturday, a Sunday or among the ascending `holidays`."""
     if (day + 3) % 7 >= _SATURDAY:

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import borrowed, fused, inlined, kernel
+from service.kernels import borrowed, fused, inlined
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
@@ -97,7 +97,7 @@ _WEIGHTS_SUM = float(_WEIGHTS.sum())
 _PLAIN_SUM = float(_WEIGHTS[: Deviation.RECURRENCE].sum())
 
 
-@kernel
+@inlined
 def least_scale(mean: float) -> float:
     """A scale for what never moved: a millionth of its level."""
     return 1e-9 + 1e-6 * abs(mean)
@@ -122,7 +122,7 @@ def recurrence(seen: int, past: Ring) -> tuple[float, float]:
     return _nearest(borrowed(past), lags, min(lags, max(seen + 1 - _FIRST_LAG - _SPAN, 0)))
 
 
-@kernel
+@inlined
 def _apart(distance: np.float32, whole: bool) -> np.float32:
     """How far apart two values are: not at all if there was no such value yet."""
     if whole:
@@ -130,7 +130,7 @@ def _apart(distance: np.float32, whole: bool) -> np.float32:
     return abs(distance) if distance == distance else np.float32(0.0)
 
 
-@kernel
+@inlined
 def _distances(last: _Last, then: _Then, lag: int, whole: bool) -> tuple[np.int32, np.int32]:
     """The bits of the distance of the last values from those at a lag, and of their steps.
 
@@ -174,7 +174,7 @@ def _nearest(x: Ring, lags: int, whole: int) -> tuple[float, float]:
     return float(nearest) * (1.0 / 13.0), float(nearest_step) * (1.0 / 12.0)
 
 
-@kernel
+@inlined
 def halted(s: Floats) -> float:
     """What `standstill` said of the newest value."""
     run = s[RUN]

@@ -18,7 +18,7 @@ from service.features.long_memory import LongMemory
 from service.features.window import Feature, Windows
 from service.history.sources import Placement
 from service.history.table import Column, StateTable
-from service.kernels import borrowed, kernel
+from service.kernels import borrowed, inlined, kernel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -89,13 +89,13 @@ class FeatureBatch:
         )
 
 
-@kernel
+@inlined
 def _squash(z: float) -> float:
     """To (-1, 1), with most room for the usual: 3 becomes a half."""
     return z / (3.0 + abs(z))
 
 
-@kernel
+@inlined
 def _further(furthest: float, z: float) -> float:
     return z if abs(z) > abs(furthest) else furthest
 

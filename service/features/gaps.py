@@ -14,7 +14,7 @@ import numpy.typing as npt
 from service.features.deviations import LONG_MEMORY_POINTS
 from service.history.blocks import Firsts
 from service.history.table import Column
-from service.kernels import borrowed, kernel, prefetch
+from service.kernels import borrowed, inlined, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,7 +30,7 @@ _SEEN, _RUN, _RUN_SQUARE = range(3)  # points since it came first, for which it 
 COLUMN = Column(np.float32, 3)
 
 
-@kernel
+@inlined
 def _learn(gap: Singles) -> float:
     """Take up whether a value came, and say how much longer than usual it is missing."""
     run = 0.0 if gap[_RUN] == _HERE else gap[_RUN] + 1.0

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.features.deviations import LONG_MEMORY_POINTS
-from service.kernels import kernel
+from service.kernels import inlined, kernel
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ SMOOTH, SQUARE, SMOOTH_SQUARE = range(3)
 NUMBERS = 3
 
 
-@kernel
+@inlined
 def bounded(w: float) -> float:
     return min(max(w, -_LARGEST), _LARGEST)
 
@@ -67,7 +67,7 @@ def _refit(covariance: Rows, precision: Rows, k: int, seen: int, work: Floats) -
             precision[i, j] = work[i, j]
 
 
-@kernel
+@inlined
 def relate(
     w: Floats,
     k: int,

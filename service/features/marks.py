@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from service.features import changes, deviations
 from service.features.deviations import DEVIATIONS
-from service.kernels import kernel
+from service.kernels import inlined, kernel
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class Mark(IntEnum):
 MARKS = Mark.SURPRISES + changes.SIGNS
 
 
-@kernel
+@inlined
 def is_marked(oddness: float, evidence: float, width: int) -> bool:
     """Whether a point of so many values is so odd that it may have to be explained; false for NaN."""
     return oddness > (_ALONE_FROM if width == 1 else _JOINED_FROM) or evidence > _EVIDENCE_FROM

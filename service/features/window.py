@@ -63,7 +63,7 @@ class Windows(NamedTuple):
     long_memory: float  # points
 
 
-@kernel
+@inlined
 def lent(windows: Windows) -> Windows:
     """The same without owners: see `borrowed`."""
     return Windows(
@@ -150,7 +150,7 @@ def advance(
     s[_DIFFERENCE_SQUARE] = difference_square
 
 
-@kernel
+@inlined
 def is_far(seen: int, slot: int, windows: Windows) -> bool:
     """Whether a window has left its anchor too far behind; after `advance`, once a turn of the ring."""
     size, window, s = windows.ring.shape[1], windows.order.shape[1], windows.numbers[slot]

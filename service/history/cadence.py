@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.history.table import Column
-from service.kernels import kernel
+from service.kernels import inlined
 
 Ints = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float32]
@@ -42,14 +42,14 @@ _GROWTH, _LATE_GROWTH = 4.0, 16.0
 _WAITS = 2.0  # times the longest one lately
 
 
-@kernel
+@inlined
 def faded(longest: float, before_ms: int, now_ms: int) -> float:
     """What is left of a longest wait when a new day has begun."""
     days = now_ms // DAY_MS - before_ms // DAY_MS
     return longest * _KEPT_A_DAY ** min(days, 1000) if days > 0 else longest
 
 
-@kernel
+@inlined
 def learn(
     times: Ints,
     numbers: Numbers,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from service.history.blocks import KINDS, NONE, Firsts, length, wanted
 from service.history.layouts import LayoutRows, place_of_name
 from service.history.table import Array
-from service.kernels import borrowed, kernel, prefetch
+from service.kernels import borrowed, inlined, kernel, prefetch
 from service.wire.batch import PointBatch
 from service.wire.texts import Text, same
 
@@ -77,7 +77,7 @@ class Placed(NamedTuple):
     values: Floats
 
 
-@kernel
+@inlined
 def find(
     sources: Array, buckets: Slots, ids: Text, hash_: np.uint64, text: Text, start: int, stop: int
 ) -> int:
@@ -146,7 +146,7 @@ def compact(sources: Array, ids: Text, slots: int, target: Text) -> int:
     return used
 
 
-@kernel
+@inlined
 def _verdict(source: Any, point: Any) -> int:
     """What a point is to its source's history, as `Sources` tells."""
     if point.id_stop > point.id_start:
@@ -210,7 +210,7 @@ def _admit(
     return -1
 
 
-@kernel
+@inlined
 def _look_ahead(points: Array, point: int, stop: int, sources: Array, buckets: Slots, ids: Text) -> None:
     """Ask for what points to come will be found by: a bucket, then the source it names, then that one's id.
 

@@ -32,7 +32,7 @@ from service.history.cadence import (
     learn,
 )
 from service.history.table import Array
-from service.kernels import borrowed, kernel, prefetch
+from service.kernels import borrowed, inlined, kernel, prefetch
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ class Limits(NamedTuple):
     together: int
 
 
-@kernel
+@inlined
 def _replace(ascending: Ints, old: int, new: int) -> None:
     """Put `new` in the place of one `old`."""
     at = 0
@@ -118,7 +118,7 @@ def _replace(ascending: Ints, old: int, new: int) -> None:
     ascending[at] = new
 
 
-@kernel
+@inlined
 def _tick(clock: Clock, slot: int, time_ms: int, record_time_ms: int, floor_ms: float) -> bool:
     """Move the clock by a point; false if it was its source's turn already."""
     numbers = clock.numbers
@@ -172,7 +172,7 @@ def _end_group(events: Array, count: int, point: int, slot: int, clock: Clock) -
     return count + 1
 
 
-@kernel
+@inlined
 def _arrive(
     events: Array, count: int, point: int, slot: int, times: Ints, own: Numbers, clock: Clock, time_ms: int
 ) -> int:
@@ -185,7 +185,7 @@ def _arrive(
     return count
 
 
-@kernel
+@inlined
 def _look(times: Ints, numbers: Numbers, expected: Floats, clock: Clock) -> tuple[bool, int, int]:
     """Whether a source is overdue; how many are at least halfway there, and how many are watched."""
     event, alive = clock.ascending[0, _HAND], clock.numbers[_ALIVE]

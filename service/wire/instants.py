@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel
+from service.kernels import inlined
 
 Text = npt.NDArray[np.uint8]
 
@@ -20,14 +20,14 @@ _DAY_MS = 86_400_000
 _U10, _U48, _U60, _U100, _U1000 = (np.uint32(n) for n in (10, 48, 60, 100, 1000))
 
 
-@kernel
+@inlined
 def _two(text: Text, at: int) -> int:
     """The number of two digits at `at`; far below 0 if they are none."""
     tens, ones = int(text[at]) - 48, int(text[at + 1]) - 48
     return 10 * tens + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else -10_000
 
 
-@kernel
+@inlined
 def _days(year: int, month: int, day: int) -> int:
     """Days from 1970-01-01; years from 1970 on."""
     if month <= 2:
@@ -38,14 +38,14 @@ def _days(year: int, month: int, day: int) -> int:
     return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
 
 
-@kernel
+@inlined
 def _month_days(year: int, month: int) -> int:
     if month == 2:
         return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
 
-@kernel
+@inlined
 def read_instant(text: Text, at: int, stop: int) -> int:
     """Epoch milliseconds of an RFC 3339 date-time from 1970 on with capital T and Z, cut to milliseconds."""
     if stop - at < 20 or stop - at > 35:
@@ -95,13 +95,13 @@ def read_instant(text: Text, at: int, stop: int) -> int:
     return time_ms if time_ms >= 0 else ODD
 
 
-@kernel
+@inlined
 def _put_two(out: Text, at: int, number: np.uint32) -> None:
     out[at] = _U48 + number // _U10
     out[at + 1] = _U48 + number % _U10
 
 
-@kernel
+@inlined
 def write_instant(out: Text, at: int, time_ms: int) -> int:
     """Write the instant in UTC, with milliseconds only where it has some; the place after it.
 

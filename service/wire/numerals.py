@@ -108,7 +108,7 @@ def _nearest(mantissa: np.uint64, power: int, word: Words) -> bool:
     return True
 
 
-@kernel
+@inlined
 def read_number(text: Text, at: int, stop: int, word: Words, number: npt.NDArray[np.float64]) -> int:
     """Read the JSON number that begins at `at` into `number[0]`; the place after it, or ODD.
 

@@ -121,12 +121,12 @@ _AROUND_POINT = 392 + MOST_COMPUTED_BYTES + MOST_INSTANT_BYTES  # all constant p
 _AROUND_VALUE = 40
 
 
-@kernel
+@inlined
 def _put(out: Text, at: int, piece: Text) -> int:
     return put(out, at, piece, 0, len(piece))
 
 
-@kernel
+@inlined
 def _put_word(out: Text, at: int, text: Text, stops: Ints, which: int) -> int:
     return put(out, at, text, stops[which - 1] if which > 0 else 0, stops[which])
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import borrowed, kernel
+from service.kernels import borrowed, inlined, kernel
 from service.wire.batch import PointBatch, Rows, Text
 from service.wire.instants import read_instant
 from service.wire.limits import MAX_ID_CHARS, MAX_NAME_CHARS, MAX_SOURCE_ID_CHARS, MOST_SENT_CHARS
@@ -53,7 +53,7 @@ _CONTROL_KEY, _VERSION_KEY, _DATA_KEY, _DATA_64_KEY = (
 _NULL, _TRUE, _FALSE = (_word(literal) for literal in (b"null", b"true", b"false"))
 
 
-@kernel
+@inlined
 def _blank(text: Text, at: int, stop: int) -> int:
     """The place of the next byte that is no white space."""
     while at < stop and (text[at] == 32 or text[at] == 10 or text[at] == 13 or text[at] == 9):
@@ -61,12 +61,12 @@ def _blank(text: Text, at: int, stop: int) -> int:
     return at
 
 
-@kernel
+@inlined
 def _is(text: Text, at: int, stop: int, word: Text) -> bool:
     return same(text, at, stop, word, 0, len(word))
 
 
-@kernel
+@inlined
 def _begins(text: Text, at: int, stop: int, word: Text) -> bool:
     return at + len(word) <= stop and _is(text, at, at + len(word), word)
 
@@ -91,7 +91,7 @@ def _member(text: Text, at: int, stop: int) -> int:
     return _UNKNOWN
 
 
-@kernel
+@inlined
 def _stands_before(hashes: Hashes, count: int) -> bool:
     """Whether the hash at `count` is among those before it."""
     for i in range(count):
@@ -100,7 +100,7 @@ def _stands_before(hashes: Hashes, count: int) -> bool:
     return False
 
 
-@kernel
+@inlined
 def _named_before(values: Rows, first: int, row: int) -> bool:
     """Whether the name in `row` may be the same as one from `first` on."""
     for i in range(first, row):
@@ -109,7 +109,7 @@ def _named_before(values: Rows, first: int, row: int) -> bool:
     return False
 
 
-@kernel
+@inlined
 def _value(text: Text, at: int, stop: int, value: Any, word: Words, number: Floats) -> int:
     """Read a number or null into a value's row; the place after it."""
     value.sent_start = at
@@ -125,7 +125,7 @@ def _value(text: Text, at: int, stop: int, value: Any, word: Words, number: Floa
     return end if end - at <= MOST_SENT_CHARS else ODD
 
 
-@kernel
+@inlined
 def _values(
     text: Text, at: int, stop: int, max_values: int, point: Any, values: Rows, word: Words, number: Floats
 ) -> int:
@@ -234,7 +234,7 @@ def _labels(
     return at + 1
 
 
-@kernel
+@inlined
 def _scalar(text: Text, at: int, stop: int, word: Words, number: Floats) -> int:
     """The place after a text, a number or a literal; ODD after anything else."""
     if text[at] == 34:
@@ -247,7 +247,7 @@ def _scalar(text: Text, at: int, stop: int, word: Words, number: Floats) -> int:
     return read_number(text, at, stop, word, number)
 
 
-@kernel
+@inlined
 def _epoch_ms(text: Text, at: int, stop: int, point: Any) -> int:
     """Read an integer of epoch milliseconds; the place after it."""
     start = at
@@ -261,7 +261,7 @@ def _epoch_ms(text: Text, at: int, stop: int, point: Any) -> int:
     return at
 
 
-@kernel
+@inlined
 def _point(
     text: Text,
     at: int,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import kernel, low_zeros, word_of
+from service.kernels import inlined, low_zeros, word_of
 
 Text = npt.NDArray[np.uint8]
 
@@ -24,7 +24,7 @@ _QUOTE, _BACKSLASH, _DELETE = (np.uint64(n) for n in (0x22, 0x5C, 0x7F))
 _EACH, _HIGH = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 
 
-@kernel
+@inlined
 def mixed(h: np.uint64) -> np.uint64:
     """The finaliser of MurmurHash3, so that all bits of a hash depend on all bits of its input."""
     h = (h ^ (h >> _U33)) * _MIX_1
@@ -32,7 +32,7 @@ def mixed(h: np.uint64) -> np.uint64:
     return h ^ (h >> _U33)
 
 
-@kernel
+@inlined
 def hash_of(text: Text, start: int, stop: int) -> np.uint64:
     """64-bit FNV-1a, finalised."""
     h = _FNV_START
@@ -47,13 +47,13 @@ NO_NAMES = np.uint64(0)
 _SHAPE_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
-@kernel
+@inlined
 def with_name(shape: np.uint64, name_hash: np.uint64) -> np.uint64:
     """The shape, a hash, of some names in their order and one more."""
     return mixed(shape * _SHAPE_FACTOR ^ name_hash)
 
 
-@kernel
+@inlined
 def same(text: Text, start: int, stop: int, other: Text, other_start: int, other_stop: int) -> bool:
     """Whether two spans, of one buffer or two, hold the same bytes."""
     length = stop - start
@@ -71,7 +71,7 @@ def same(text: Text, start: int, stop: int, other: Text, other_start: int, other
     return True
 
 
-@kernel
+@inlined
 def _wide(text: Text, at: int, stop: int) -> int:
     """The length of the UTF-8 sequence of two to four bytes at `at`; 0 if it is none, or must not be here.
 
@@ -95,13 +95,13 @@ def _wide(text: Text, at: int, stop: int) -> int:
     return length
 
 
-@kernel
+@inlined
 def _below(word: np.uint64, byte: np.uint64) -> np.uint64:
     """Bit 7 of the lowest of eight ASCII bytes that is below one; perhaps of bytes behind it, too."""
     return (word - byte * _EACH) & ~word & _HIGH
 
 
-@kernel
+@inlined
 def _not_plain(word: np.uint64) -> np.uint64:
     """Bit 7 of the lowest of eight ASCII bytes that ends a text or must not stand in it."""
     odd = _below(word, _U32)
@@ -110,7 +110,7 @@ def _not_plain(word: np.uint64) -> np.uint64:
     return odd
 
 
-@kernel
+@inlined
 def end_of_text(text: Text, at: int, stop: int, most_chars: int) -> int:
     """The place of the quote that ends the text that begins at `at`; ODD if it has an escape or a fault."""
     chars = 0
