@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from service.detectors import register_walk
 from service.detectors.register_walk import DIMENSION_BITS, DIMENSIONS, POINTS
-from service.kernels import kernel
+from service.kernels import borrowed, inlined, kernel
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
@@ -160,7 +160,7 @@ def _group_starts(all_cuts: list[_Cuts], trees: int) -> Ints:
     return np.array(starts)
 
 
-@kernel
+@inlined
 def _rank(vectors: Floats, points: Ints, cuts: Floats32, by_registers: int, ranks: Shorts) -> None:
     """How many cuts of each dimension the points' coordinates are above, with the bits of `nodes`."""
     levels, most = int(math.log2(cuts.shape[1])), np.uint64(cuts.shape[1] - 1)
@@ -186,7 +186,7 @@ def _rank(vectors: Floats, points: Ints, cuts: Floats32, by_registers: int, rank
                 rank[lane] = (node[lane] & most) << np.uint64(DIMENSION_BITS) | np.uint64(_DIMENSION)
 
 
-@kernel
+@inlined
 def _step(ranks: Shorts, heap: Shorts, levels: int, size: int, places: Shorts) -> None:
     """Take the points so many levels down a tree."""
     node, flat = np.empty(_LANES, np.uint64), ranks.reshape(-1)
@@ -206,7 +206,7 @@ def _step(ranks: Shorts, heap: Shorts, levels: int, size: int, places: Shorts) -
             place[lane] = node[lane]
 
 
-@kernel
+@inlined
 def _walk(
     ranks: Shorts,
     size: int,
@@ -219,7 +219,9 @@ def _walk(
     """Walk one tree after another with a block of points, and add what their leaves say."""
     leaves, levels = says.shape[1], int(math.log2(nodes.shape[1]))
     drawn_out = levels - int(math.log2(leaves))
+    first_leaf, beyond = np.uint64(leaves), np.uint64(drawn_out)
     places = np.empty(_BLOCK, np.uint16)
+    nodes, says, total = borrowed(nodes), borrowed(says), borrowed(total)
     for tree in range(len(says)):
         heap, own = nodes[tree], says[tree]
         places[:] = 1
@@ -229,7 +231,7 @@ def _walk(
         if levels > by_registers:
             _step(ranks, heap, levels - by_registers, size, places)
         for i in range(size):
-            total[i] += own[(places[i] >> drawn_out) - leaves]
+            total[i] += own[(np.uint64(places[i]) >> beyond) - first_leaf]
         if counts.size:
             for i in range(size):
                 counts[tree, (places[i] >> drawn_out) - leaves] += 1
