@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.pipeline import DetectionPipeline
-from service.publication import ScoredPoints
+from service.scored import ScoredPoints
 from service.wire.reader import RecordBatch, read
 from tests.benchmarks.quality.data import FileSeries, default_folder
 from tests.benchmarks.quality.running import Configuration, Task, results, run_all, scored
