@@ -1,7 +1,7 @@
 """LongMemory: how far each point lies from its source's whole past, and what speaks for an incident.
 
-Puts together what the kernels beside it know of one value (`window`, `deviations`, `changes`) or of all values
-of a source (`joint`); everything is computed before the point is learned.
+Puts together what the kernels beside it know of one value (`window`, `deviations`, `changes`) or of all
+values of a source (`joint`); everything is computed before the point is learned.
 """
 
 from __future__ import annotations
