@@ -18,23 +18,30 @@ def never(_: int) -> bool:
     return False
 
 
-def evidence(values: Floats, step_ms: int = 300_000, off: Callable[[int], bool] = never) -> Floats:
-    """The evidence (n,) of a series of points so far apart."""
+def evidence(
+    values: Floats, step_ms: int = 300_000, off: Callable[[int], bool] = never, anchored_at: int = 0
+) -> Floats:
+    """The evidence (n,) of a series of points so far apart, which gets another anchor behind one of them."""
     state = np.zeros(changes.NUMBERS)
     ring, past = np.zeros(deviations.LAGS, np.float32), np.empty(deviations.LAGS + 1, np.float32)
     residuals = np.zeros(changes.LONG, np.float32)
     slots, visits = np.zeros(changes.PROFILES, np.float32), np.zeros(changes.PROFILES, np.uint8)
     bins = np.zeros((changes.SIGNS, changes.HISTOGRAM), np.uint32)
     signs, room, out = np.empty(changes.SIGNS), np.zeros(changes.ROOM), np.empty(len(values))
+    order, anchor = np.zeros(128, np.uint8), float(values[0])
     for i, x in enumerate(values):
         half_hour = i * step_ms // changes.SLOT_MS
         is_off = off(half_hour // changes.SLOTS)
-        step, distance = float(x - values[max(i - 1, 0)]), window.distance(float(x), float(values[0]))
+        step, distance = float(x - values[max(i - 1, 0)]), window.distance(float(x), anchor)
         rolling.unroll(distance, i, ring, past)
-        ring[rolling.place_of(i, len(ring))] = past[0]
+        rolling.push(past, i, ring, order)
         out[i] = changes.evidence(
             step, distance, half_hour, is_off, i, past, state, residuals, slots, visits, bins, signs, room
         )
+        if i == anchored_at > 0:
+            shift, anchor = float(x) - anchor, float(x)
+            rolling.shift(shift, window.FURTHEST, i, ring, past, order)
+            changes.anchor_by(shift, past, state, slots, visits)
     return out
 
 
@@ -52,6 +59,12 @@ def test_noise_gives_little_evidence_whatever_its_unit(scale: float) -> None:
     found = evidence(noise() * scale)[500:]
     assert np.quantile(found, 0.99) < 2.0
     assert found.mean() < 1.0
+
+
+def test_another_anchor_changes_no_evidence() -> None:
+    values = 10.0 * np.sin(2 * np.pi * np.arange(3000) / 288) + noise()
+    values[2500:] += 6.0
+    np.testing.assert_allclose(evidence(values, anchored_at=1535), evidence(values), rtol=1e-3, atol=1e-3)
 
 
 def test_a_spike_and_a_shift_give_much() -> None:
