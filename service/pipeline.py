@@ -40,7 +40,7 @@ from service.wire.reader import Others, ReadBatch
 
 Ints = npt.NDArray[np.int64]
 
-STATE_VERSION = 13
+STATE_VERSION = 14
 """Raised whenever the same input would give other results; part of every model version."""
 
 LEAN = {"recurrence_values": 0, "joint_values": 8, "signs_of_change": False}

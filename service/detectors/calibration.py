@@ -20,7 +20,7 @@ from service.detectors.base import Floats
 from service.history.table import Column, StateTable
 from service.kernels import borrowed, inlined, kernel, prefetch
 
-Bins = npt.NDArray[np.uint32]
+Bins = npt.NDArray[np.uint16]
 Bytes = npt.NDArray[np.uint8]
 Singles = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -60,7 +60,7 @@ _REFUSED = -1.0  # for a lowest bin: the present run is never to be learned
 _BINS = 128  # up to 2^5.9: more than any ensemble's oddness, which ends at 30
 
 BUDGET_COLUMNS = {
-    "bins": Column(np.uint32, _BINS),
+    "bins": Column(np.uint16, _BINS),
     "numbers": Column(np.float64, _NUMBERS),
     "pending": Column(np.uint8, _PENDING),  # bins of the values that wait
     "policy": Column(np.float64, policy.NUMBERS),
@@ -354,7 +354,8 @@ class BudgetCalibration:
 
     def __init__(self) -> None:
         self.table = StateTable(BUDGET_COLUMNS)
-        self._prior = sketch.prior_bins(_PRIOR_DECADES_PER_UNIT, _PRIOR_POINTS, _BINS)
+        prior = sketch.prior_bins(_PRIOR_DECADES_PER_UNIT, _PRIOR_POINTS, _BINS)
+        self._prior = prior.astype(np.uint16)
 
     def rows(self, slot: int) -> _Rows:
         """What is known of a source, to `judge` its next point by; a negative slot is a new source's."""

@@ -12,10 +12,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from service.history.fading import whole
 from service.kernels import inlined, kernel
 
 Floats = npt.NDArray[np.float64]
-Bins = npt.NDArray[np.uint32]
+Bins = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 # Bin 0 is all below 2^-10; from there on each octave has 8 bins of equal width, so that a bin's number is
 # the exponent and the first three bits of the fraction of an IEEE 754 number: a shift instead of a logarithm.
@@ -35,8 +36,8 @@ _REFIT_EVERY = 32
 _REFIT_ALWAYS_BELOW = 64
 _SHAPE_LOWEST, _SHAPE_HIGHEST = -0.3, 0.9
 
-_UNIT = 1024.0  # weight of the first point
-_TOTAL_LIMIT = 2**31  # sums of 32-bit weights stay below 2^32
+_UNIT = 256.0  # weight of the first point
+_FULL_OF_16_BITS, _FULL_OF_32_BITS = 60_000.0, 2.0**31  # so that sums never leave them
 
 # The first columns of a sketch's row of numbers.
 WEIGHT, TOTAL, SEEN, EDGE, SHAPE, SCALE, TAIL = range(7)
@@ -52,7 +53,9 @@ def _edges() -> Floats:
 EDGES = _edges()
 
 
-def prior_bins(rarity_decades_per_unit: float, weight_points: float, bins: int = BINS) -> Bins:
+def prior_bins(
+    rarity_decades_per_unit: float, weight_points: float, bins: int = BINS
+) -> npt.NDArray[np.uint32]:
     """Bins of an exponential distribution whose rarity grows by so many decades per unit of the value."""
     edges = np.append(EDGES[:bins], np.inf)
     survival = 10.0 ** (-rarity_decades_per_unit * edges)
@@ -77,7 +80,7 @@ def weight_above(bins: Bins, i: int) -> float:
     """Weight of all bins above bin `i`; walks over all, as the end of a varying loop is mispredicted."""
     total, first = np.uint32(0), np.uint32(i + 1)
     for j in range(bins.shape[0]):
-        total = np.uint32(total + bins[j] * np.uint32(np.uint32(j) >= first))
+        total = np.uint32(total + np.uint32(bins[j]) * np.uint32(np.uint32(j) >= first))
     return float(total)
 
 
@@ -231,11 +234,11 @@ def magnitude(curve: Floats, value: float) -> float:
 
 @inlined
 def halve_if_full(bins: Bins, fit: Floats) -> None:
-    """Halve all weights before their sum leaves 32 bits."""
-    if fit[TOTAL] > _TOTAL_LIMIT:
-        total = 0.0
+    """Halve all weights before their sum leaves a bin's bits."""
+    if fit[TOTAL] > (_FULL_OF_16_BITS if bins.itemsize == 2 else _FULL_OF_32_BITS):
+        total, turn = 0.0, int(fit[SEEN])
         for i in range(bins.shape[0]):
-            bins[i] >>= np.uint32(1)
+            bins[i] = whole(0.5 * bins[i], turn + i)
             total += bins[i]
         fit[TOTAL] = total
         fit[WEIGHT] *= 0.5
@@ -245,7 +248,7 @@ def halve_if_full(bins: Bins, fit: Floats) -> None:
 def learn(bins: Bins, fit: Floats, i: int, memory_points: float) -> None:
     """Count a value of bin `i`; what came before fades as if the sketch held `memory_points` points."""
     fit[WEIGHT] *= memory_points / (memory_points - 1.0)
-    weight = np.uint32(fit[WEIGHT])
+    weight = whole(fit[WEIGHT], int(fit[SEEN]))
     bins[i] += weight
     fit[TOTAL] += weight
     fit[SEEN] += 1.0
@@ -259,5 +262,5 @@ def cut_back(bins: Bins, fit: Floats, first: int, share: float) -> None:
     kept = share / (1.0 - share) * (total - beyond)
     if total > beyond > kept:
         for i in range(first, bins.shape[0]):
-            bins[i] = np.uint32(bins[i] * (kept / beyond))
+            bins[i] = whole(bins[i] * (kept / beyond), i)
     refit(bins, fit)

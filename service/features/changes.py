@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from service.features.window import FURTHEST
+from service.history.fading import whole
 from service.kernels import borrowed, inlined, kernel
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
-Bins = npt.NDArray[np.uint32]
+Bins = npt.NDArray[np.uint16]
 Counts = npt.NDArray[np.uint8]
 
 SIGNS = 7
@@ -48,8 +49,8 @@ _REFIT_EVERY = 32
 _REFIT_ALWAYS_BELOW = 64
 _LARGEST = 8.0
 _HOLD = 0.75
-_UNIT = 256.0
-_LARGEST_WEIGHT = 40_000.0  # times 50,000 points is below 2^31
+_UNIT = 256.0  # of the first point's weight
+_FULL = 60_000  # of all weight in a histogram, to be halved: sums stay below 2^16
 _PER_DECADE = 1.0 / math.log(10.0)
 _DECADES_AN_OCTAVE = math.log10(2.0)
 _ROOT_OF_HALF = int(np.float64(math.sqrt(0.5)).view(np.int64))
@@ -77,7 +78,7 @@ _BASE, _TOTAL, _EDGE = range(BINS, BINS + 3)
 HISTOGRAM = BINS + 3
 
 
-_MASKS = np.repeat(np.array([0, 2**32 - 1], np.uint32), BINS)  # masks, to be laid at a bin
+_MASKS = np.repeat(np.array([0, 2**16 - 1], np.uint16), BINS)  # masks, to be laid at a bin
 
 # Rows of the room to work in.
 _VALUE, _LOWER, _UPPER, _ABOVE, _WITHIN, _ALL, _DECADES, _SURPRISE = range(ROOM[0])
@@ -115,7 +116,7 @@ def _refit(bins: Bins, weight: float) -> float:
         if edge <= BINS - _ROOM or bins[BINS - 1] == 0:
             break
         _move_up(bins)
-        bins[_BASE] += np.uint32(_MOVE)
+        bins[_BASE] += np.uint16(_MOVE)
     base = int(bins[_BASE])
     threshold = _edge_of(base + edge + 1)
     excess = 0.0
@@ -134,14 +135,16 @@ def _weight_above(bins: Bins, i: int) -> float:
     The bins to be added are masked, in which form it takes a fraction of the time of comparisons.
     """
     above = _MASKS[BINS - 1 - i : 2 * BINS - 1 - i]
-    total = np.uint32(0)
+    total = np.uint16(0)
     for j in range(BINS):
-        total = np.uint32(total + (bins[j] & above[j]))
+        total = np.uint16(total + (bins[j] & above[j]))
     return float(total)
 
 
 @inlined
-def _rank(own: Bins, s: Floats, sign: int, refit: bool, value: float, room: Floats) -> None:
+def _rank(
+    own: Bins, s: Floats, sign: int, refit: bool, value: float, weight: np.uint16, room: Floats
+) -> None:
     """Put what tells how rare a sign's value is among its past into its column of `room`; it then joins that.
 
     The value, its bin's edges, the weight above the bin, in it and altogether. In the tail instead of a bin
@@ -161,9 +164,8 @@ def _rank(own: Bins, s: Floats, sign: int, refit: bool, value: float, room: Floa
     room[_WITHIN, sign] = 0.0 if is_tail else own[i]
     room[_ALL, sign] = own[_TOTAL] if base > 0 else 0.0
     room[_DECADES, sign] = s[_STEEPNESS + sign] if is_tail else 0.0
-    whole = np.uint32(s[_WEIGHT])
-    own[i] += whole
-    own[_TOTAL] += whole
+    own[i] += weight
+    own[_TOTAL] += weight
 
 
 @inlined
@@ -194,13 +196,13 @@ def _surprise(room: Floats, surprises: Floats) -> None:
 
 
 @kernel
-def _halve(bins: Bins) -> None:
-    """Halve the weights of all signs, before their sums leave 32 bits."""
+def _halve(bins: Bins, seen: int) -> None:
+    """Halve the weights of all signs."""
     for sign in range(SIGNS):
-        total = np.uint32(0)
+        total = 0
         for i in range(BINS):
-            bins[sign, i] >>= np.uint32(1)
-            total = np.uint32(total + bins[sign, i])
+            bins[sign, i] = whole(0.5 * bins[sign, i], seen + i)
+            total += bins[sign, i]
         bins[sign, _TOTAL] = total
 
 
@@ -380,8 +382,9 @@ def evidence(
     signs[5] = s[_RESIDUAL_SHORT] / min(count, _SHORT)
     signs[6] = s[_RESIDUAL_LONG] / min(count, LONG)
     refit = seen < _REFIT_ALWAYS_BELOW or seen % _REFIT_EVERY == 0
+    weight = np.uint16(whole(s[_WEIGHT], seen))
     for sign in range(SIGNS):
-        _rank(bins[sign], s, sign, refit, abs(signs[sign]), room)
+        _rank(bins[sign], s, sign, refit, abs(signs[sign]), weight, room)
     surprises = room[_SURPRISE]
     _surprise(room, surprises)
     total = 0.0
@@ -389,7 +392,7 @@ def evidence(
         s[HELD + sign] = max(surprises[sign], _HOLD * s[HELD + sign])
         total += s[HELD + sign]
     s[_WEIGHT] *= 1.0 + 1.0 / _FORGETTING_POINTS
-    if s[_WEIGHT] > _LARGEST_WEIGHT:
-        _halve(bins)
+    if bins[0, _TOTAL] > _FULL:
+        _halve(bins, seen)
         s[_WEIGHT] *= 0.5
     return total / SIGNS

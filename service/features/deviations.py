@@ -5,7 +5,7 @@ points, this one included: a first move after long rest is bounded by the square
 threshold serves all sources (a mean absolute scale does not), and an outage hardly blunts the next.
 
 The recurrence distances ask at which lag the last few points happened before: a mean of |x[t] - x[t - lag]|
-over six of the last thirteen points, the newer the denser and the heavier, at the best of 238 lags; and of
+over six of the last thirteen points, the newer the denser and the heavier, at the best of 110 lags; and of
 the steps between them. It is what a left matrix profile (Yeh et al., ICDM 2016) tells. Only the values are
 kept: to add up a few distances anew at each lag costs less than to read and write a running mean for each.
 """
@@ -27,7 +27,7 @@ _Last: TypeAlias = tuple[np.float32, np.float32, np.float32, np.float32, np.floa
 _Then: TypeAlias = tuple[Ring, Ring, Ring, Ring, Ring, Ring]
 
 LONG_MEMORY_POINTS = 50_000.0
-LAGS = 256
+LAGS = 128
 _FIRST_LAG = 6
 _SPAN = 12  # from the newest to the oldest of the points that are compared
 _THIRD = 1.0 / 3.0  # a product takes a fifth of a division's time

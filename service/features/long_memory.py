@@ -56,7 +56,7 @@ class _Tables(NamedTuple):
     offs: npt.NDArray[np.float32]
     slots: npt.NDArray[np.float32]
     visits: npt.NDArray[np.uint8]
-    bins: npt.NDArray[np.uint32]
+    bins: npt.NDArray[np.uint16]
     covariance: npt.NDArray[np.float32]
     precision: npt.NDArray[np.float32]
 
@@ -360,7 +360,7 @@ class LongMemory:
                 "offs": Column(np.float32, changes.LONG),
                 "slots": Column(np.float32, changes.PROFILES),
                 "visits": Column(np.uint8, changes.PROFILES),
-                "bins": Column(np.uint32, changes.SIGNS * changes.HISTOGRAM),
+                "bins": Column(np.uint16, changes.SIGNS * changes.HISTOGRAM),
             }
         )
         self.cohorts = Cohorts()

@@ -26,7 +26,7 @@ def evidence(
     ring, past = np.zeros(deviations.LAGS, np.float32), np.empty(deviations.LAGS + 1, np.float32)
     residuals = np.zeros(changes.LONG, np.float32)
     slots, visits = np.zeros(changes.PROFILES, np.float32), np.zeros(changes.PROFILES, np.uint8)
-    bins = np.zeros((changes.SIGNS, changes.HISTOGRAM), np.uint32)
+    bins = np.zeros((changes.SIGNS, changes.HISTOGRAM), np.uint16)
     signs, room, out = np.empty(changes.SIGNS), np.zeros(changes.ROOM), np.empty(len(values))
     order, anchor = np.zeros(128, np.uint8), float(values[0])
     for i, x in enumerate(values):
