@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from service.errors import ConfigurationError
 
-PARTITIONS = 4
 WARM_SHARE = 0.2
 """Of a round's points, those that come before the clock starts."""
 
@@ -62,7 +61,6 @@ class Plan:
     points: int
     """Of a round, warming up included."""
     loads: tuple[Load, ...]
-    partitions: int = PARTITIONS
 
     def backlog(self, ahead: int) -> int:
         """Points to produce for a round, where clients fetch `ahead` of what they hand out.

@@ -46,7 +46,6 @@ class Run:
         self._watcher = watcher
         self._prefix = f"bench-{uuid.uuid4().hex[:8]}-"
         self._given = given.but(
-            f"topics.partitions={plan.partitions}",
             "publish=all",
             "stream.start_from=earliest",
             "http={host: 127.0.0.1, port: 0}",
@@ -55,7 +54,7 @@ class Run:
         )
         settings = self._given.settings()
         properties = consumer_properties(settings.kafka, settings.worker.id)
-        self._ahead = plan.partitions * int(properties["queued.min.messages"])
+        self._ahead = int(properties["queued.min.messages"])
 
     def run(self) -> list[Figures]:
         """The figures of every case, in the plan's order.
@@ -72,9 +71,10 @@ class Run:
 
     def _case(self, case: Case) -> Figures:
         watcher, plan = self._watcher, self._plan
-        count = plan.backlog(self._ahead)
+        partitions = sizing.partitions_for(case.sources)
+        count = plan.backlog(partitions * self._ahead)
         start_ms = int(time.time() * 1000) - (count // case.sources + 1) * STEP_MS
-        with self._topics(f"{case.name}-") as given:
+        with self._topics(case, "") as given:
             settings = given.settings()
             watcher.doing(f"{case}: backlog", count)
             topic = settings.topics.name("data_points")
@@ -83,6 +83,7 @@ class Run:
         figures: Figures = {
             "sources": case.sources,
             "values": case.values,
+            "partitions": partitions,
             **case_figures(rounds),
             "point_bytes": point_bytes,
             "result_bytes": result_bytes,
@@ -136,7 +137,7 @@ class Run:
     def _latency(self, case: Case) -> list[Figures]:
         if not self._plan.loads:
             return []
-        with self._topics(f"{case.name}-latency-") as given:
+        with self._topics(case, "latency-") as given:
             self._watcher.doing(f"{case}: latency, starting")
             named = given.but(f"kafka.group_id={given.settings().topics.prefix}group")
             task = {
@@ -157,10 +158,12 @@ class Run:
             return found
 
     @contextlib.contextmanager
-    def _topics(self, name: str) -> Iterator[Given]:
-        """Settings with fresh topics, which are gone afterwards."""
-        prefix = f"{self._prefix}{name}"
-        given = self._given.but(f"topics.prefix={prefix}")
+    def _topics(self, case: Case, name: str) -> Iterator[Given]:
+        """Settings with fresh topics for a case, which are gone afterwards."""
+        prefix = f"{self._prefix}{case.name}-{name}"
+        given = self._given.but(
+            f"topics.prefix={prefix}", f"topics.partitions={sizing.partitions_for(case.sources)}"
+        )
         settings = given.settings()
         beside = given.but(_BESIDE).settings()
         try:

@@ -36,7 +36,6 @@ def document(plan: Plan, settings: Settings, cases: Sequence[Figures], load_befo
             "rounds": plan.rounds,
             "points": plan.points,
             "warm_share": WARM_SHARE,
-            "partitions": plan.partitions,
             "loads": [{"rate": load.rate, "seconds": load.seconds} for load in plan.loads],
             "max_batch_records": settings.stream.max_batch_records,
             "max_wait_s": settings.stream.max_wait,

@@ -18,6 +18,9 @@ from service.pipeline import DetectionConfig, DetectionPipeline
 from service.settings import Settings
 
 _SMALLEST_PARTITIONS = 4
+_SOURCES_OF_PARTITION = 65_536
+"""With more, what is copied of a partition that is saved would weigh among all that is held."""
+
 _HEADROOM = 0.6
 """Of what a worker can do, how much is planned with: the rest catches up after a restart."""
 
@@ -98,6 +101,12 @@ def state_bytes_per_source(config: DetectionConfig, values: int) -> int:
     return DetectionPipeline(config).bytes_per_source(values)
 
 
+def partitions_for(sources: int, workers: int = 1) -> int:
+    """How many partitions so many sources should have: a power of two, two or more for each worker."""
+    least = max(_SMALLEST_PARTITIONS, 2 * workers, sources / _SOURCES_OF_PARTITION)
+    return int(2 ** math.ceil(math.log2(least)))
+
+
 def cpu_us_per_point(values: int, measured: Measured = MEASURED) -> float:
     return measured.cpu_us_per_point + values * measured.cpu_us_per_value
 
@@ -111,7 +120,7 @@ def size(demand: Demand, config: DetectionConfig, measured: Measured = MEASURED)
     workers = max(math.ceil(busy / (measured.worker_cores * _HEADROOM)), 1)
     point = _POINT_AROUND + _POINT_BYTES + demand.values * _POINT_BYTES_PER_VALUE
     result = _RESULT_AROUND + _RESULT_BYTES + demand.values * _RESULT_BYTES_PER_VALUE
-    partitions = max(2 ** math.ceil(math.log2(2 * workers)), _SMALLEST_PARTITIONS)
+    partitions = partitions_for(demand.sources, workers)
     rss = _rss(demand.sources / workers, per_source, partitions / workers, measured)
     return Sizing(
         state_bytes_per_source=per_source,
@@ -142,7 +151,7 @@ def predicted(settings: Settings, sources: int, values: int) -> dict[str, float]
     return {
         "cpu_s_per_million": cpu_us_per_point(values),
         "state_bytes_per_source": per_source,
-        "peak_rss_bytes": _rss(sources, per_source, settings.topics.partitions, MEASURED),
+        "peak_rss_bytes": _rss(sources, per_source, partitions_for(sources), MEASURED),
     }
 
 

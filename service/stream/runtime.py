@@ -329,13 +329,13 @@ class StreamRuntime:
             self._tally.lag(self._lag())
             self._snapshots.show_ages()
 
-    def _take_snapshot(self, number: int) -> None:
+    def _take_snapshot(self, number: int, *, last: bool = False) -> None:
         """Save the state, unless it knows a batch that was not committed: then we are about to leave."""
         partition = self._partitions[number]
         if not partition.is_clean:
             return
         with self._metrics.stage_seconds.labels("snapshot").time():
-            self._snapshots.take(number, partition.pipeline, partition.committed)
+            self._snapshots.take(number, partition.pipeline, partition.committed, last=last)
 
     def _lag(self) -> dict[int, int]:
         lag = {}
@@ -366,7 +366,7 @@ class StreamRuntime:
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         live = [tp.partition for tp in revoked if tp.partition in self._partitions]
         for number in live:
-            self._take_snapshot(number)
+            self._take_snapshot(number, last=True)
         self._writer.wait(_ON_REVOKE_S)
         self._leave(consumer, revoked)
         self._log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))

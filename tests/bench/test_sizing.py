@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from service.bench.sizing import MEASURED, Demand, fitted, predicted, size, state_bytes_per_source
+from service.bench.sizing import (
+    MEASURED,
+    Demand,
+    fitted,
+    partitions_for,
+    predicted,
+    size,
+    state_bytes_per_source,
+)
 from service.features.config import FeatureConfig
 from service.pipeline import DetectionConfig, DetectionPipeline, Record
 from service.settings import Settings
@@ -47,6 +55,12 @@ def test_workers_keep_their_headroom() -> None:
     assert needed.workers == 2
     assert needed.cores == pytest.approx(1.0 / 0.6)
     assert needed.partitions >= 2 * needed.workers
+
+
+@pytest.mark.parametrize(("sources", "partitions"), [(1, 4), (262_144, 4), (262_145, 8), (1_000_000, 16)])
+def test_a_partition_has_no_more_sources_than_are_worth_copying(sources: int, partitions: int) -> None:
+    assert partitions_for(sources) == partitions
+    assert size(Demand(sources, 1.0, 1), CONFIG).partitions == partitions
 
 
 def test_memory_is_shared_among_workers_and_each_has_its_own_process() -> None:

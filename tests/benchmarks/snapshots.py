@@ -21,12 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from service.bench.backlog import produce_backlog
-from service.bench.cases import PARTITIONS, Case
+from service.bench.cases import Case
 from service.bench.child import Child, Given
 from service.bench.steady_state import STEP_MS
 from service.stream import topics
 from service.stream.local_broker import LocalBroker
 
+PARTITIONS = 4
 NEVER = "snapshots.writing_share=1e-9"  # after the first of all
 _PATIENCE_S = 1_800.0
 

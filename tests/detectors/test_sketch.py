@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 PRIOR = sketch.prior_bins(1.25, 200.0)
 POINT = 256.0  # weight of the first point
-WIDTHS = [np.uint16, np.uint32]
+WIDTHS: list[type[np.unsignedinteger[Any]]] = [np.uint16, np.uint32]
 EXPONENTIAL = np.random.default_rng(1).exponential(size=10_016)
 GAUSSIAN = np.abs(np.random.default_rng(2).normal(size=10_016))
 

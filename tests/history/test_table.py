@@ -47,6 +47,16 @@ def test_growing_keeps_the_rows_there_are_and_makes_the_others_new(sizes: list[i
     assert {len(table[name]) for name in COLUMNS} == {len(table)}
 
 
+def test_a_table_that_is_large_grows_as_a_small_one_does() -> None:
+    table = filled(12_000)  # 288 kB of rings: pages of their own
+    before = [row(table, i) for i in (0, 6_000, 11_999)]
+    table.ensure(20_000)
+    assert [row(table, i) for i in (0, 6_000, 11_999)] == before
+    assert all(row(table, i) == NEW for i in range(12_000, 24_000))
+    table.clear(0, 12_000)
+    assert not table["ring"].any()
+
+
 def test_growing_one_row_at_a_time_doubles() -> None:
     table = StateTable(COLUMNS, rows=4)
     sizes = set()

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from service.clock import Clock
+from service.history.table import lent
 from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
 from service.stream.snapshots.config import SnapshotsConfig
@@ -84,14 +85,20 @@ class SnapshotTaker:
         """What is small is saved more often, so that there is less to replay."""
         return min(max(self._writer.seconds(partition) / _SHARE, _SHORTEST_S), self._config.every)
 
-    def take(self, partition: int, pipeline: DetectionPipeline, offset: int) -> None:
-        """Copy the state, which is that at `offset`, and have it written; nothing if nothing came since."""
+    def take(self, partition: int, pipeline: DetectionPipeline, offset: int, *, last: bool = False) -> None:
+        """Have the state written, which is that at `offset`; nothing if nothing came since.
+
+        It is copied, unless it is the partition's last, which is not worked on afterwards.
+        """
         since = self._since[partition]
         if not since.records:
             return
         taken_ms = int(self._clock.now() * 1000)
         about = replace(since.about, offset=offset, generation=1, taken_ms=taken_ms)
-        written = self._writer.save(about, pipeline.state)
+        if last:
+            written = self._writer.write(about, pipeline.state(lent))
+        else:
+            written = self._writer.save(about, pipeline.state)
         since.look()
         self._since[partition] = _Since(about, self._clock.monotonic(), since.standing_at, written=written)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import UserDict
-from collections.abc import ItemsView
+from collections.abc import Callable, ItemsView, Mapping
 from concurrent.futures import Future
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from service.clock import ManualClock
-from service.history.table import Array
+from service.history.table import Array, Copied
 from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
 from service.stream.snapshots.config import SnapshotsConfig
@@ -31,6 +31,7 @@ class NotingWriter:
         self.took_s = 0.0
         self.room = 0
         self.written: list[About] = []
+        self.arrays: list[Mapping[str, Array]] = []
         self.futures: list[Future[Written | None]] = []
 
     def seconds(self, _partition: int) -> float:
@@ -42,17 +43,22 @@ class NotingWriter:
     def make_room(self, nbytes: int) -> None:
         self.room = nbytes
 
-    def save(self, about: About, _state: Any) -> Future[Written | None]:
+    def save(self, about: About, state: Callable[[Copied], Mapping[str, Array]]) -> Future[Written | None]:
+        return self.write(about, state(np.copy))
+
+    def write(self, about: About, arrays: Mapping[str, Array]) -> Future[Written | None]:
         self.written.append(about)
+        self.arrays.append(arrays)
         self.futures.append(Future())
         return self.futures[-1]
 
 
 class NoPipeline:
     saved_bytes = 4321
+    held = np.arange(3)
 
-    def state(self) -> dict[str, np.ndarray[Any, Any]]:
-        return {}
+    def state(self, copied: Copied) -> dict[str, Array]:
+        return {"held": copied(self.held)}
 
 
 PIPELINE = cast(DetectionPipeline, NoPipeline())
@@ -185,6 +191,16 @@ def test_room_for_the_copy_is_made_when_a_partition_goes_live() -> None:
     taking = Taking()
     taking.begin()
     assert taking.writer.room == NoPipeline.saved_bytes
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_only_a_state_that_is_worked_on_is_copied(last: bool) -> None:
+    taking = Taking()
+    taking.begin(replayed=1)
+    taking.taker.take(0, PIPELINE, 101, last=last)
+    (arrays,) = taking.writer.arrays
+    assert arrays["held"].tolist() == [0, 1, 2]
+    assert np.shares_memory(arrays["held"], NoPipeline.held) == last
 
 
 def test_nothing_is_taken_where_nothing_came() -> None:
