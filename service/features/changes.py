@@ -31,7 +31,7 @@ SLOT_MS = 1_800_000
 PROFILES = 2 * SLOTS  # of all days, or, once off days are told apart, of working days; then of off days
 SPAN = 48  # points of the standard deviation, the longest
 _SHORT, LONG = 6, 24
-BINS = 48
+BINS = 32
 ROOM = 8, 8  # rows of numbers that are worked on at once: those of the signs, and one more
 
 _MEDIAN_POINTS = 3000.0
@@ -55,6 +55,7 @@ _PER_DECADE = 1.0 / math.log(10.0)
 _DECADES_AN_OCTAVE = math.log10(2.0)
 _ROOT_OF_HALF = int(np.float64(math.sqrt(0.5)).view(np.int64))
 _CENTRE = 1.09  # of a bin, in units of its lower edge
+_FIRST_BIN = 24  # of the first value: smaller ones may come, and for larger ones the window moves
 _ROOM = 12  # bins between the tail's beginning and the top, below which the window moves up
 _MOVE = 8  # by so many
 
@@ -152,7 +153,7 @@ def _rank(
     """
     number = _octave_bin(value)
     if own[_BASE] == 0 and value > 0.0:
-        own[_BASE] = max(number - BINS // 2, 1)
+        own[_BASE] = max(number - _FIRST_BIN, 1)
     if refit and own[_BASE] > 0:
         s[_STEEPNESS + sign] = _refit(own, s[_WEIGHT])
     base, edge = int(own[_BASE]), int(own[_EDGE])
