@@ -105,25 +105,36 @@ def _compiled(function: F, inlined: bool) -> F:
 
 
 class _Borrow(Protocol):
-    def __call__(self, array: A, /) -> A: ...
+    def __call__(self, lent: A, /) -> A: ...
 
 
 @intrinsic
-def _borrowed(typing_context: Any, array: Any) -> Any:  # noqa: ARG001 - numba's signature
+def _borrowed(typing_context: Any, lent: Any) -> Any:  # noqa: ARG001 - numba's signature
 
     null: Any = cgutils.get_null_value
+    unpacked: Any = cgutils.unpack_tuple
+    tuples: Any = types.BaseTuple
+
+    def without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+        if isinstance(kind, types.Array):
+            view = context.make_array(kind)(context, builder, value=value)
+            view.meminfo = null(view.meminfo.type)
+            view.parent = null(view.parent.type)
+            return view._getvalue()  # noqa: SLF001
+        if isinstance(kind, tuples):
+            members = zip(kind.types, unpacked(builder, value), strict=True)
+            bare = [without_owner(context, builder, of, member) for of, member in members]
+            return context.make_tuple(builder, kind, bare)
+        return value
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        view = context.make_array(signature.args[0])(context, builder, value=arguments[0])
-        view.meminfo = null(view.meminfo.type)
-        view.parent = null(view.parent.type)
-        return view._getvalue()  # noqa: SLF001
+        return without_owner(context, builder, signature.args[0], arguments[0])
 
-    return array(array), build
+    return lent(lent), build
 
 
 borrowed = cast(_Borrow, _borrowed)
-"""In a kernel: an array that it was given, without its owner, to be handed on to other kernels.
+"""In a kernel: an array that it was given, or a tuple of such, without owners, to be handed on to others.
 
 With an owner each call from kernel to kernel counts a reference up and down, atomically; without, kernels
 that look at bytes took half the time. Never of an array that the kernel itself makes.

@@ -12,13 +12,14 @@ evidence. Kernels on one value's rows of state.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from service.features.window import FURTHEST
 from service.history.fading import whole
-from service.kernels import borrowed, inlined, kernel
+from service.kernels import borrowed, inlined, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
@@ -80,6 +81,17 @@ HISTOGRAM = BINS + 3
 
 
 _MASKS = np.repeat(np.array([0, 2**16 - 1], np.uint16), BINS)  # masks, to be laid at a bin
+
+
+class SignTables(NamedTuple):
+    """What is kept of each value whose signs of change are looked at, a row each."""
+
+    numbers: Floats  # (rows, NUMBERS)
+    residuals: Ring  # (rows, LONG), of the usual values at this time of day
+    slots: Ring  # (rows, PROFILES), those usual values
+    visits: Counts  # (rows, PROFILES), points that they rest on
+    bins: Bins  # (rows, SIGNS, HISTOGRAM)
+
 
 # Rows of the room to work in.
 _VALUE, _LOWER, _UPPER, _ABOVE, _WITHIN, _ALL, _DECADES, _SURPRISE = range(ROOM[0])
@@ -243,14 +255,32 @@ def _add_up(s: Floats, past: Ring) -> None:
 
 
 @kernel
-def anchor_by(shift: float, past: Ring, s: Floats, slots: Ring, visits: Counts) -> None:
+def anchor_by(shift: float, past: Ring, row: int, tables: SignTables) -> None:
     """Let what is told as a distance from the anchor be less by so much; `past` already is, and is full."""
+    s, slots, visits = tables.numbers[row], tables.slots[row], tables.visits[row]
     _add_up(s, past)
     s[_MEDIANS] -= shift
     s[_MEDIANS + 1] -= shift
     for slot in range(PROFILES):
         if visits[slot] > 0:
             slots[slot] = min(max(np.float64(slots[slot]) - shift, -FURTHEST), FURTHEST)
+
+
+@kernel
+def forget(row: int, tables: SignTables) -> None:
+    """Begin anew."""
+    tables.numbers[row, :], tables.residuals[row, :] = 0.0, 0.0
+    tables.slots[row, :], tables.visits[row, :], tables.bins[row, :, :] = 0.0, 0, 0
+
+
+@inlined
+def ask_for(row: int, tables: SignTables) -> None:
+    """Have a row brought from memory that will be looked at soon."""
+    prefetch(tables.numbers, row)
+    prefetch(tables.residuals, row)
+    prefetch(tables.slots, row)
+    prefetch(tables.visits, row)
+    prefetch(tables.bins, row)
 
 
 @inlined
@@ -347,23 +377,21 @@ def evidence(
     off: bool,
     seen: int,
     past: Ring,
-    s: Floats,
-    residuals: Ring,
-    slots: Ring,
-    visits: Counts,
-    bins: Bins,
+    row: int,
+    tables: SignTables,
     signs: Floats,
     room: Floats,
 ) -> float:
-    """The mean held surprise of the seven signs of one value, which is learned.
+    """The mean held surprise of the seven signs of one value, which is learned in its row of the tables.
 
     The value is given as its distance from the one before and from the anchor, and as the newest in `past`
     (see `rolling.unroll`), of `seen` before it. `half_hour` counts them from local midnight of 1970,
     `off` is whether its day is an off day. `signs` (SIGNS,) get their sizes, of which the absolute counts;
     `room` (ROOM), of zeros at first, is to work in.
     """
-    past, s, residuals, slots = borrowed(past), borrowed(s), borrowed(residuals), borrowed(slots)
-    visits, bins, signs, room = borrowed(visits), borrowed(bins), borrowed(signs), borrowed(room)
+    tables, past, signs, room = borrowed(tables), borrowed(past), borrowed(signs), borrowed(room)
+    s, residuals, slots = tables.numbers[row], tables.residuals[row], tables.slots[row]
+    visits, bins = tables.visits[row], tables.bins[row]
     if seen == 0:
         s[_WEIGHT] = _UNIT
     _push(seen, s, past)

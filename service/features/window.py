@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from service.features import rolling
 from service.features.rolling import Places, Ring
-from service.kernels import borrowed, inlined, kernel
+from service.kernels import inlined, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,18 +61,6 @@ class Windows(NamedTuple):
     numbers: Floats  # (rows, NUMBERS)
     ewma_gain: float
     long_memory: float  # points
-
-
-@inlined
-def lent(windows: Windows) -> Windows:
-    """The same without owners: see `borrowed`."""
-    return Windows(
-        borrowed(windows.ring),
-        borrowed(windows.order),
-        borrowed(windows.numbers),
-        windows.ewma_gain,
-        windows.long_memory,
-    )
 
 
 @inlined
@@ -163,6 +151,14 @@ def anchor_by(shift: float, seen: int, slot: int, windows: Windows, past: Ring) 
     ring, order, s = windows.ring[slot], windows.order[slot], windows.numbers[slot]
     rolling.shift(shift, FURTHEST, seen, ring, past, order)
     s[_MEAN], s[_SQUARES] = rolling.exact_moments(past[: min(seen + 1, len(order))])
+
+
+@inlined
+def ask_for(slot: int, windows: Windows) -> None:
+    """Have a row brought from memory that will be looked at soon."""
+    prefetch(windows.ring, slot)
+    prefetch(windows.order, slot)
+    prefetch(windows.numbers, slot)
 
 
 @kernel

@@ -22,11 +22,14 @@ def evidence(
     values: Floats, step_ms: int = 300_000, off: Callable[[int], bool] = never, anchored_at: int = 0
 ) -> Floats:
     """The evidence (n,) of a series of points so far apart, which gets another anchor behind one of them."""
-    state = np.zeros(changes.NUMBERS)
     ring, past = np.zeros(deviations.LAGS, np.float32), np.empty(deviations.LAGS + 1, np.float32)
-    residuals = np.zeros(changes.LONG, np.float32)
-    slots, visits = np.zeros(changes.PROFILES, np.float32), np.zeros(changes.PROFILES, np.uint8)
-    bins = np.zeros((changes.SIGNS, changes.HISTOGRAM), np.uint16)
+    tables = changes.SignTables(
+        np.zeros((1, changes.NUMBERS)),
+        np.zeros((1, changes.LONG), np.float32),
+        np.zeros((1, changes.PROFILES), np.float32),
+        np.zeros((1, changes.PROFILES), np.uint8),
+        np.zeros((1, changes.SIGNS, changes.HISTOGRAM), np.uint16),
+    )
     signs, room, out = np.empty(changes.SIGNS), np.zeros(changes.ROOM), np.empty(len(values))
     order, anchor = np.zeros(128, np.uint8), float(values[0])
     for i, x in enumerate(values):
@@ -35,13 +38,11 @@ def evidence(
         step, distance = float(x - values[max(i - 1, 0)]), window.distance(float(x), anchor)
         rolling.unroll(distance, i, ring, past)
         rolling.push(past, i, ring, order)
-        out[i] = changes.evidence(
-            step, distance, half_hour, is_off, i, past, state, residuals, slots, visits, bins, signs, room
-        )
+        out[i] = changes.evidence(step, distance, half_hour, is_off, i, past, 0, tables, signs, room)
         if i == anchored_at > 0:
             shift, anchor = float(x) - anchor, float(x)
             rolling.shift(shift, window.FURTHEST, i, ring, past, order)
-            changes.anchor_by(shift, past, state, slots, visits)
+            changes.anchor_by(shift, past, 0, tables)
     return out
 
 
