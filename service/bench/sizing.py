@@ -40,7 +40,7 @@ class Measured:
     process_bytes: float
     """A worker without sources: interpreter, compiled kernels, clients' buffers, a full batch."""
     directory_bytes_per_source: float
-    """Names and recency, beside the tables."""
+    """Names and recency, beside the tables, and what is left over of their last pages."""
     snapshot_copies: float
     """Of one partition's state: room that is kept for the copy that is taken when it is saved."""
     snapshot_bytes_under_way: float
@@ -56,7 +56,7 @@ MEASURED = Measured(
     cpu_us_per_value=1.1,
     worker_cores=1.0,
     process_bytes=430e6,
-    directory_bytes_per_source=168.0,
+    directory_bytes_per_source=300.0,
     snapshot_copies=1.1,
     snapshot_bytes_under_way=400e6,
     compressed_share=0.25,
