@@ -55,7 +55,11 @@ def _table(needed: model.Sizing) -> Table:
     for name, amount, why in (
         ("workers", f"{needed.workers}", "each with its own worker.id, busy to 60 % at most"),
         ("cores", f"{needed.cores:.1f}", f"{needed.cpu_us_per_point:.1f} µs of CPU a point, and headroom"),
-        ("partitions", f"{needed.partitions}", "room for twice as many workers, few sources to copy at a time"),
+        (
+            "partitions",
+            f"{needed.partitions}",
+            "for twice as many workers, and few sources in each",
+        ),
         (
             "memory",
             bytes_told(needed.rss_bytes),

@@ -4,9 +4,8 @@ The step, the means of the last 6 and 24 values against their running medians, t
 values' standard deviation against its own, and the residual of the usual value at this time of day, plain
 and averaged over 6 and 24 points. What is usual on off days (weekends, holidays) is learned beside what is
 usual on all days; once that has been shown to tell off days better, they are told apart. Each sign is
-ranked in a histogram of its own past (quarter octaves; above the 98 % quantile an exponential tail); a
-surprise is held for a few points, so that signs that come one after the other meet, and their mean is the
-evidence. Kernels on one value's rows of state.
+ranked in a histogram of its own past (`octaves`); a surprise is held for a few points, so that signs that
+come one after the other meet, and their mean is the evidence. Kernels on one value's rows of state.
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from service.features import octaves
+from service.features.octaves import Bins
 from service.features.window import FURTHEST
 from service.history.fading import whole
 from service.kernels import borrowed, inlined, kernel, prefetch
 
 Floats = npt.NDArray[np.float64]
 Ring = npt.NDArray[np.float32]
-Bins = npt.NDArray[np.uint16]
 Counts = npt.NDArray[np.uint8]
 
 SIGNS = 7
@@ -32,8 +32,6 @@ SLOT_MS = 1_800_000
 PROFILES = 2 * SLOTS  # of all days, or, once off days are told apart, of working days; then of off days
 SPAN = 48  # points of the standard deviation, the longest
 _SHORT, LONG = 6, 24
-BINS = 32
-ROOM = 8, 8  # rows of numbers that are worked on at once: those of the signs, and one more
 
 _MEDIAN_POINTS = 3000.0
 _MEDIAN_STEP = 1.5
@@ -44,43 +42,17 @@ _COMPARED_SLOTS = 200.0
 _SQUARE_BELOW, _SQUARE_ABOVE = 0.5, 0.8  # of the common profile's: apart, together again
 _ROOT_BELOW, _ROOT_ABOVE = 0.7, 0.9
 _FIRST_RESIDUAL = 4  # the signs from here on are residuals of the usual value
-_TAIL_SHARE = 0.02
-_LEAST_TAIL = 0.005
-_REFIT_EVERY = 32
-_REFIT_ALWAYS_BELOW = 64
-_LARGEST = 8.0
 _HOLD = 0.75
-_UNIT = 256.0  # of the first point's weight
-_FULL = 60_000  # of all weight in a histogram, to be halved: sums stay below 2^16
-_PER_DECADE = 1.0 / math.log(10.0)
-_DECADES_AN_OCTAVE = math.log10(2.0)
-_ROOT_OF_HALF = int(np.float64(math.sqrt(0.5)).view(np.int64))
-_CENTRE = 1.09  # of a bin, in units of its lower edge
-_FIRST_BIN = 24  # of the first value: smaller ones may come, and for larger ones the window moves
-_ROOM = 12  # bins between the tail's beginning and the top, below which the window moves up
-_MOVE = 8  # by so many
 
 # Columns of a value's row of numbers.
 _WEIGHT, _SUM_SHORT, _SUM_LONG, _MEAN, _SQUARES, _RESIDUAL_SHORT, _RESIDUAL_LONG = range(7)
-_MEDIANS, _SPREADS, HELD, _STEEPNESS = (
-    7,
-    10,
-    13,
-    20,
-)  # three, three, seven, seven: decades a unit in the tail
+# Three, three, seven and seven: decades a unit in the tail.
+_MEDIANS, _SPREADS, HELD, _STEEPNESS = 7, 10, 13, 20
 # The half hour last seen, off days so far, and on them: half hours of the comparison, means of the squares
 # and of the roots of the common profile's errors and of their own, and whether they are told apart.
 _HALF_HOUR, _OFF_DAYS, _COMPARED, _APART = range(27, 31)
 _SQUARE, _OWN_SQUARE, _ROOT, _OWN_ROOT = range(31, 35)
 NUMBERS = _OWN_ROOT + 1
-
-# Columns of a sign's histogram behind its bins: the window's first bin, all weight, the tail's first bin
-# less one. A window that begins at 0 waits for the first value above 0.
-_BASE, _TOTAL, _EDGE = range(BINS, BINS + 3)
-HISTOGRAM = BINS + 3
-
-
-_MASKS = np.repeat(np.array([0, 2**16 - 1], np.uint16), BINS)  # masks, to be laid at a bin
 
 
 class SignTables(NamedTuple):
@@ -91,132 +63,6 @@ class SignTables(NamedTuple):
     slots: Ring  # (rows, PROFILES), those usual values
     visits: Counts  # (rows, PROFILES), points that they rest on
     bins: Bins  # (rows, SIGNS, HISTOGRAM)
-
-
-# Rows of the room to work in.
-_VALUE, _LOWER, _UPPER, _ABOVE, _WITHIN, _ALL, _DECADES, _SURPRISE = range(ROOM[0])
-
-
-@inlined
-def _octave_bin(value: float) -> int:
-    """The number of the value's quarter octave: the exponent and two bits of the fraction."""
-    return int(np.float64(value).view(np.int64) >> 50)
-
-
-@inlined
-def _edge_of(number: int) -> float:
-    """The lower edge of a quarter octave."""
-    return float(np.int64(np.int64(number) << 50).view(np.float64))
-
-
-@kernel
-def _move_up(bins: Bins) -> None:
-    for i in range(1, _MOVE + 1):
-        bins[0] += bins[i]
-    for i in range(1, BINS - _MOVE):
-        bins[i] = bins[i + _MOVE]
-    bins[BINS - _MOVE : BINS] = 0
-
-
-@kernel
-def _refit(bins: Bins, weight: float) -> float:
-    """Find the 98 % quantile and keep the window around it; the decades a unit above it."""
-    while True:
-        above, edge = float(bins[BINS - 1]), BINS - 2
-        while edge > 0 and above + bins[edge] <= _TAIL_SHARE * bins[_TOTAL]:
-            above += bins[edge]
-            edge -= 1
-        if edge <= BINS - _ROOM or bins[BINS - 1] == 0:
-            break
-        _move_up(bins)
-        bins[_BASE] += np.uint16(_MOVE)
-    base = int(bins[_BASE])
-    threshold = _edge_of(base + edge + 1)
-    excess = 0.0
-    for i in range(edge + 1, BINS):
-        if bins[i] > 0:
-            excess += bins[i] * (_CENTRE * _edge_of(base + i) - threshold)
-    mean_excess = (excess / weight + 0.1 * threshold) / (above / weight + 1.0)
-    bins[_EDGE] = edge
-    return float(_PER_DECADE / mean_excess)
-
-
-@inlined
-def _weight_above(bins: Bins, i: int) -> float:
-    """Weight of all bins above bin `i`, in whole numbers, whose order does not matter.
-
-    The bins to be added are masked, in which form it takes a fraction of the time of comparisons.
-    """
-    above = _MASKS[BINS - 1 - i : 2 * BINS - 1 - i]
-    total = np.uint16(0)
-    for j in range(BINS):
-        total = np.uint16(total + (bins[j] & above[j]))
-    return float(total)
-
-
-@inlined
-def _rank(
-    own: Bins, s: Floats, sign: int, refit: bool, value: float, weight: np.uint16, room: Floats
-) -> None:
-    """Put what tells how rare a sign's value is among its past into its column of `room`; it then joins that.
-
-    The value, its bin's edges, the weight above the bin, in it and altogether. In the tail instead of a bin
-    where that begins, and the decades a unit.
-    """
-    number = _octave_bin(value)
-    if own[_BASE] == 0 and value > 0.0:
-        own[_BASE] = max(number - _FIRST_BIN, 1)
-    if refit and own[_BASE] > 0:
-        s[_STEEPNESS + sign] = _refit(own, s[_WEIGHT])
-    base, edge = int(own[_BASE]), int(own[_EDGE])
-    i = min(max(number - base, 0), BINS - 1) if base > 0 else 0
-    last, is_tail = min(i, edge), i > edge and own[_TOTAL] > 0
-    lower = base + last + int(is_tail)
-    room[_VALUE, sign], room[_LOWER, sign], room[_UPPER, sign] = value, _edge_of(lower), _edge_of(lower + 1)
-    room[_ABOVE, sign] = _weight_above(own, last)
-    room[_WITHIN, sign] = 0.0 if is_tail else own[i]
-    room[_ALL, sign] = own[_TOTAL] if base > 0 else 0.0
-    room[_DECADES, sign] = s[_STEEPNESS + sign] if is_tail else 0.0
-    own[i] += weight
-    own[_TOTAL] += weight
-
-
-@inlined
-def _decades(share: float) -> float:
-    """-log10 of a normal number, to nine digits: a sum that is vectorised over the signs, as no call can be.
-
-    The exponent, and of the rest m, within sqrt(2) of 1, the series of atanh((m - 1)/(m + 1)).
-    """
-    bits = np.float64(share).view(np.int64)
-    exponent = (bits - _ROOT_OF_HALF) >> 52
-    m = np.int64(bits - (exponent << 52)).view(np.float64)
-    t = (m - 1.0) / (m + 1.0)
-    u = t * t
-    series = 1.0 + u * (1.0 / 3.0 + u * (1.0 / 5.0 + u * (1.0 / 7.0 + u * (1.0 / 9.0 + u / 11.0))))
-    return -(exponent * _DECADES_AN_OCTAVE + 2.0 * _PER_DECADE * t * series)
-
-
-@inlined
-def _surprise(room: Floats, surprises: Floats) -> None:
-    """The decades of the share of its past that each value is rarer than, and of its way into the tail."""
-    value, lower, upper, above = room[_VALUE], room[_LOWER], room[_UPPER], room[_ABOVE]
-    within, total, decades = room[_WITHIN], room[_ALL], room[_DECADES]
-    for i in range(len(surprises)):
-        part = min(max((upper[i] - value[i]) / (upper[i] - lower[i]), 0.0), 1.0)
-        share = (above[i] + part * within[i]) / total[i] if total[i] > 0.0 else 1.0
-        beyond = (value[i] - lower[i]) * decades[i]
-        surprises[i] = min(_decades(max(share, _LEAST_TAIL)) + beyond, _LARGEST)
-
-
-@kernel
-def _halve(bins: Bins, seen: int) -> None:
-    """Halve the weights of all signs."""
-    for sign in range(SIGNS):
-        total = 0
-        for i in range(BINS):
-            bins[sign, i] = whole(0.5 * bins[sign, i], seen + i)
-            total += bins[sign, i]
-        bins[sign, _TOTAL] = total
 
 
 @inlined
@@ -393,7 +239,7 @@ def evidence(
     s, residuals, slots = tables.numbers[row], tables.residuals[row], tables.slots[row]
     visits, bins = tables.visits[row], tables.bins[row]
     if seen == 0:
-        s[_WEIGHT] = _UNIT
+        s[_WEIGHT] = octaves.UNIT
     _push(seen, s, past)
     if off and _compare(distance, half_hour, slots, visits, s):
         _begin_anew(visits, bins, s)
@@ -410,18 +256,17 @@ def evidence(
     signs[4] = residual
     signs[5] = s[_RESIDUAL_SHORT] / min(count, _SHORT)
     signs[6] = s[_RESIDUAL_LONG] / min(count, LONG)
-    refit = seen < _REFIT_ALWAYS_BELOW or seen % _REFIT_EVERY == 0
-    weight = np.uint16(whole(s[_WEIGHT], seen))
+    refit, weight = octaves.refit_is_due(seen), np.uint16(whole(s[_WEIGHT], seen))
+    steepness = s[_STEEPNESS : _STEEPNESS + SIGNS]
     for sign in range(SIGNS):
-        _rank(bins[sign], s, sign, refit, abs(signs[sign]), weight, room)
-    surprises = room[_SURPRISE]
-    _surprise(room, surprises)
+        octaves.rank(bins[sign], s[_WEIGHT], refit, sign, abs(signs[sign]), weight, steepness, room)
+    surprises = octaves.surprise(room)
     total = 0.0
     for sign in range(SIGNS):
         s[HELD + sign] = max(surprises[sign], _HOLD * s[HELD + sign])
         total += s[HELD + sign]
     s[_WEIGHT] *= 1.0 + 1.0 / _FORGETTING_POINTS
-    if bins[0, _TOTAL] > _FULL:
-        _halve(bins, seen)
+    if octaves.is_full(bins[0]):
+        octaves.halve(bins, seen)
         s[_WEIGHT] *= 0.5
     return total / SIGNS

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.features import changes, cohorts, deviations, joint, several, window
+from service.features import changes, cohorts, deviations, joint, octaves, several, window
 from service.features.changes import SignTables
 from service.features.cohorts import CohortRows
 from service.features.days import is_off
@@ -98,7 +98,7 @@ class Room(NamedTuple):
             np.empty((joint_values, joint_values)),
             np.zeros(2),
             np.empty(changes.SIGNS),
-            np.zeros(changes.ROOM),
+            np.zeros(octaves.ROOM),
             np.empty(past + 1, np.float32),
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.features import changes, deviations, joint, judging, several
+from service.features import changes, deviations, joint, judging, octaves, several
 from service.features.changes import SignTables
 from service.features.cohorts import Cohorts
 from service.features.config import LongMemoryConfig
@@ -45,7 +45,7 @@ class LongMemory:
                 "offs": Column(np.float32, changes.LONG),
                 "slots": Column(np.float32, changes.PROFILES),
                 "visits": Column(np.uint8, changes.PROFILES),
-                "bins": Column(np.uint16, changes.SIGNS * changes.HISTOGRAM),
+                "bins": Column(np.uint16, changes.SIGNS * octaves.HISTOGRAM),
             }
         )
         self.cohorts = Cohorts()
@@ -110,7 +110,7 @@ class LongMemory:
                 signs["offs"],
                 signs["slots"],
                 signs["visits"],
-                signs["bins"].reshape(len(signs), changes.SIGNS, changes.HISTOGRAM),
+                signs["bins"].reshape(len(signs), changes.SIGNS, octaves.HISTOGRAM),
             ),
             self.source_table["joined"],
             self.table["residuals"],

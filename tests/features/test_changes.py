@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.features import changes, deviations, rolling, window
+from service.features import changes, deviations, octaves, rolling, window
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,9 +28,9 @@ def evidence(
         np.zeros((1, changes.LONG), np.float32),
         np.zeros((1, changes.PROFILES), np.float32),
         np.zeros((1, changes.PROFILES), np.uint8),
-        np.zeros((1, changes.SIGNS, changes.HISTOGRAM), np.uint16),
+        np.zeros((1, changes.SIGNS, octaves.HISTOGRAM), np.uint16),
     )
-    signs, room, out = np.empty(changes.SIGNS), np.zeros(changes.ROOM), np.empty(len(values))
+    signs, room, out = np.empty(changes.SIGNS), np.zeros(octaves.ROOM), np.empty(len(values))
     order, anchor = np.zeros(128, np.uint8), float(values[0])
     for i, x in enumerate(values):
         half_hour = i * step_ms // changes.SLOT_MS
@@ -52,7 +52,7 @@ def noise(n: int = 3000) -> Floats:
 
 @given(st.floats(1e-300, 1.0))
 def test_decades_of_a_share_are_its_logarithm(share: float) -> None:
-    assert changes._decades(share) == pytest.approx(-math.log10(share), rel=1e-9, abs=1e-9)
+    assert octaves._decades(share) == pytest.approx(-math.log10(share), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
