@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from service.history.table import Array
+from service.history.table import Array, zeros
 
 FORMAT = 2
 _DIGEST_BYTES = 16
@@ -112,7 +112,7 @@ class Manifest:
         Raises:
             BrokenError: a chunk is missing or is not what was frozen.
         """
-        arrays = {name: np.empty(shape, kind) for name, kind, shape, _ in self.arrays}
+        arrays = {name: zeros(shape, np.dtype(kind)) for name, kind, shape, _ in self.arrays}
         places = [place for array in arrays.values() for place in _cut(array, chunk_bytes)]
         if len(places) != len(self.digests):
             raise BrokenError(f"its {len(self.digests)} chunks are not of {chunk_bytes} bytes")
