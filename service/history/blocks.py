@@ -159,12 +159,12 @@ class Blocks:
     def _take(self, i: int, rows: int) -> int:
         if free := self._free.get((i, rows)):
             first = free.pop()
-        else:
-            first = self.used(i)
-            self.rows[i]["used"] += rows
-            self.ensure()
-        for table in self._kinds[i].tables:
-            table.clear(first, first + rows)
+            for table in self._kinds[i].tables:
+                table.clear(first, first + rows)
+            return first
+        first = self.used(i)  # rows that were never given out are as new
+        self.rows[i]["used"] += rows
+        self.ensure()
         return first
 
     def state(self) -> dict[str, Array]:

@@ -91,9 +91,11 @@ class StateTable:
             array[target : target + count] = array[start : start + count]
 
     def copy(self, rows: Array, targets: Array) -> None:
-        """Copy each of the rows over the target at the same place."""
+        """Copy each of the rows over the target at the same place; what is as new stays untouched."""
         for array in self._arrays.values():
-            array[targets] = array[rows]
+            copied = array[rows]
+            if copied.any() or array[targets].any():
+                array[targets] = copied
 
     def arrays(self, rows: int, copied: Copied = np.copy) -> dict[str, Array]:
         """Copies of the first `rows` rows of every column, for a snapshot."""
