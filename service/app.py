@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
-import platform
 import signal
 import sys
 import threading
@@ -18,7 +16,7 @@ from typing import Literal, Protocol
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from service import __version__, logs
+from service import __version__, allocator, logs
 from service.alerting.worker import ChannelWorker
 from service.clock import Clock, SystemClock
 from service.detectors.model import Model
@@ -53,7 +51,6 @@ Prepare = Callable[[DetectionPipeline, int], None]
 
 _LEAST_DRAIN_S = 1.0  # for the alerts in flight, where the batch has used up the time
 
-_LARGEST_UNJOINED, _ARENAS = 1, -8  # glibc's M_MXFAST and M_ARENA_MAX
 _IMPORT_AFTER_S = 3.0
 _LEAVING_S = 3.0  # to leave the consumer groups and close clients
 
@@ -86,18 +83,6 @@ def _settle() -> None:
     # Each kernel gives the interpreter away and waits for it again; while a model is fitted beside the
     # loop, that is a wait of up to this long, some thirty times a batch.
     sys.setswitchinterval(0.0005)
-
-
-def _tune_allocator() -> None:
-    """Tune glibc's allocator, where it is that; before there are threads."""
-    if platform.libc_ver()[0] != "glibc":
-        return
-    tune = ctypes.CDLL(None).mallopt
-    # Messages are made of six small pieces. It puts such away as they are when they are freed, and joins
-    # them all whenever a large array comes or goes: half of what handing over a message took.
-    tune(_LARGEST_UNJOINED, 0)
-    # It gives each thread of the clients an arena, which keeps what was once needed there: 350 MB.
-    tune(_ARENAS, 2)
 
 
 def longest_stop_s(settings: Settings) -> float:
@@ -198,7 +183,7 @@ class Service:
             AnomalydError: ended by a fault; to be started anew.
         """
         settings = self._settings
-        _tune_allocator()
+        allocator.tune()
         http = HttpServer(make_app(self._metrics.registry, self), settings.http.host, settings.http.port)
         http.start()
         self._url = http.url

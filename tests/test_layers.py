@@ -14,7 +14,9 @@ import service
 
 SERVICE = Path(service.__file__).parent
 
-GROUND = frozenset({"metrics", "logs", "clock", "errors", "cache", "kernels", "durations", "imports"})
+GROUND = frozenset(
+    {"metrics", "logs", "clock", "errors", "cache", "kernels", "durations", "imports", "allocator"}
+)
 ENTRY = frozenset({"__main__", "cli", "commands", "demo", "bench", "app", "workers", "settings"})
 
 # Lower rooms first; a room may import itself, what is listed for it and the ground floor.
