@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
+from service import allocator, logs
 from service import app as composition
-from service import logs
 from service.bench.cases import WARM_SHARE
 from service.bench.child import Given, answer, forget_peak, own_peak_bytes, task, when_asked_to_stop
 from service.bench.signal import sources_of, value_names
@@ -128,6 +128,7 @@ def main() -> None:
     def prepare(pipeline: DetectionPipeline, partition: int) -> None:
         sources = sources_of(partition, asked["sources"], settings.topics.partitions)
         prefill(pipeline, sources, names, asked["before_ms"])
+        allocator.give_back()
         forget_peak()
 
     service = composition.Service(settings, only="detection", prepare=prepare)

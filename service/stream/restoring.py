@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from service import allocator
 from service.clock import Clock
 from service.errors import AnomalydError
 from service.history.frozen import BrokenError
@@ -215,6 +216,7 @@ class Restorer:
         here("mid-restore")
         replayed = self._replay(request, reader, underway)
         reader.unassign()
+        allocator.give_back()
         if replayed is None:
             return None
         seconds = self.clock.monotonic() - began

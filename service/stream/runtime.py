@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from service import allocator
 from service.clock import Clock
 from service.errors import AnomalydError
 from service.logs import Logger
@@ -282,7 +281,7 @@ class StreamRuntime:
         self._restorer.ask(request)
 
     def _take_up(self) -> None:
-        """Let restored partitions go on at the group's offset; after the last, tidy up."""
+        """Let restored partitions go on at the group's offset."""
         for restored in self._restorer.done():
             number = restored.request.partition
             if self._restoring.get(number) is not restored.request:
@@ -296,8 +295,6 @@ class StreamRuntime:
             del self._restoring[number]
             self._partitions[number] = _Live(restored.pipeline, restored.offset, restored.offset)
             self._snapshots.begin(restored.about, restored.offset, restored.pipeline)
-            if not self._restoring:
-                allocator.give_back()
 
     def _fetch(self, at: TopicPartition) -> None:
         """Have the client fetch from this offset on.
