@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -31,7 +31,7 @@ from service.stream import bulk, bulk_intake, topics
 from service.stream.alert_topics import build_workers
 from service.stream.clients import make_consumer, make_producer, make_snapshot_producer, producer_properties
 from service.stream.cluster import ClusterState
-from service.stream.hanging import HangWatch
+from service.stream.hanging import LET_GO, HangWatch
 from service.stream.lingering import FullRequest
 from service.stream.output import Route
 from service.stream.reading import reader_of
@@ -48,9 +48,11 @@ from service.wire.timestamps import MAX_TIME_MS
 Only = Literal["detection", "alerting"]
 Condition = Callable[[], bool]
 Prepare = Callable[[DetectionPipeline, int], None]
+T = TypeVar("T")
 
 _LEAST_DRAIN_S = 1.0  # for the alerts in flight, where the batch has used up the time
 
+_ASK_S = 5.0  # for the cluster to answer a question of the start
 _IMPORT_AFTER_S = 3.0
 _LEAVING_S = 3.0  # to leave the consumer groups and close clients
 
@@ -193,7 +195,9 @@ class Service:
         try:
             # Kernels are loaded while the cluster is asked: both take a quarter of a second at each start.
             warmed = None if self._only == "alerting" else self._warming()
-            partitions = self._wait_for_topics()
+            partitions = self._answer(
+                lambda: topics.verify(settings.kafka, settings.topics, timeout_s=_ASK_S)
+            )
             if partitions is not None:
                 self._serve(partitions, warmed)
         finally:
@@ -255,8 +259,17 @@ class Service:
             model = load_model(settings.model.path, detection.ensemble, detection.features)
         cluster = ClusterState(self._metrics, logs.logger("stream"))
         worker = settings.worker.id
-        writer, restorer = self._saving(model)
-        watch = HangWatch(self._clock, logs.logger("stream"))
+        input_topic, dead_letters = settings.topics.name("data_points"), settings.topics.name("dead_letters")
+        expected = self._answer(lambda: topics.identity(settings.kafka, input_topic, _ASK_S))
+        largest = self._answer(lambda: topics.largest_message_bytes(settings.kafka, dead_letters, _ASK_S))
+        if expected is None or largest is None:
+            return
+        writer, restorer = self._saving(model, expected)
+        watch = HangWatch(
+            self._clock,
+            logs.logger("stream"),
+            lambda: self._stopping_s() > settings.shutdown.drain + _LEAVING_S,
+        )
         runtime = StreamRuntime(
             consumer=make_consumer(settings.kafka, worker, cluster.on_error),
             transactions=Transactions(
@@ -271,7 +284,7 @@ class Service:
             route=Route.of(
                 {role: settings.topics.name(role) for role in partitions},
                 partitions,
-                topics.largest_message_bytes(settings.kafka, settings.topics.name("dead_letters")),
+                largest,
             ),
             config=settings.stream,
             limits=settings.input,
@@ -308,7 +321,7 @@ class Service:
             for module in filter(None, (detector.fits_with for detector in detectors)):
                 importlib.import_module(module)
 
-    def _saving(self, model: Model | None) -> tuple[SnapshotWriter, Restorer]:
+    def _saving(self, model: Model | None, expected: topics.TopicIdentity) -> tuple[SnapshotWriter, Restorer]:
         """What writes snapshots, and what takes them up again."""
         settings, kafka = self._settings, self._settings.kafka
         log = logs.logger("state")
@@ -329,7 +342,7 @@ class Service:
             at_birth=self._prepare or (lambda *_: None),
             model=self._pipeline(0, 0, model).model_version,
             identify=lambda: topics.identity(kafka, input_topic),
-            expected=topics.identity(kafka, input_topic),
+            expected=expected,
             group=kafka.group_id,
             input_topic=input_topic,
             snapshots_topic=topic,
@@ -369,12 +382,12 @@ class Service:
 
         return waited
 
-    def _wait_for_topics(self) -> dict[str, int] | None:
-        """Partitions by role once the cluster answers; `None` if stopped before that."""
+    def _answer(self, ask: Callable[[], T]) -> T | None:
+        """What the cluster answers, asked until it does; `None` if stopped before that."""
         said = False
         while not self._stop.is_set():
             try:
-                return topics.verify(self._settings.kafka, self._settings.topics, timeout_s=5.0)
+                return ask()
             except (TopicsMissingError, ConfigurationError):
                 raise
             except AnomalydError as error:
@@ -410,7 +423,7 @@ def stopped_by_signals(service: Stoppable) -> Iterator[Callable[[], None]]:
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def leave() -> None:
-        _log.warning("Kafka does not let go; leaving without it, the batch in flight will be read again")
+        _log.warning(LET_GO)
         os._exit(0)
 
     last_resort = threading.Timer(service.longest_stop_s, leave)

@@ -19,6 +19,8 @@ from service.logs import Logger
 LOOKS = 15
 _LOOK_EVERY_S = 1.0
 
+LET_GO = "Kafka does not let go; leaving without it, the batch in flight will be read again"
+
 
 class HangWatch:
     """Looks at the call in progress once a second; the same one so often in a row hangs.
@@ -26,8 +28,15 @@ class HangWatch:
     Counted in looks and not in time, so that a process that was stopped and goes on is not taken for one.
     """
 
-    def __init__(self, clock: Clock, log: Logger, leave: Callable[[], None] = lambda: os._exit(1)) -> None:
-        self._clock, self._log, self._leave = clock, log, leave
+    def __init__(
+        self,
+        clock: Clock,
+        log: Logger,
+        out_of_time: Callable[[], bool],
+        leave: Callable[[int], None] = os._exit,
+    ) -> None:
+        """`out_of_time` says whether the service was to be stopped by now; `leave` gets the exit code."""
+        self._clock, self._log, self._out_of_time, self._leave = clock, log, out_of_time, leave
         self._calls = itertools.count(1)
         self._call = 0  # in progress; 0 is none
         self._seen = self._times = 0
@@ -49,13 +58,16 @@ class HangWatch:
         self._stop.set()
 
     def look(self) -> None:
-        """See whether it is still the same call; leave when that was so too often."""
+        """See whether it is still the same call; leave when that was so too often, or no time is left."""
         call = self._call
         self._times = self._times + 1 if call and call == self._seen else 0
         self._seen = call
-        if self._times >= LOOKS:
+        if self._times and self._out_of_time():
+            self._log.warning(LET_GO)
+            self._leave(0)
+        elif self._times >= LOOKS:
             self._log.error("the Kafka client hangs; leaving, to be started anew from the last commit")
-            self._leave()
+            self._leave(1)
 
     def _run(self) -> None:
         while not self._clock.wait(self._stop, _LOOK_EVERY_S):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -20,6 +22,7 @@ from service.stream.config import KafkaConfig, TopicsConfig
 ROLES = ("data_points", "detection_results", "anomalies", "dead_letters", "snapshots", "deliveries")
 COMPACTED = frozenset({"snapshots", "deliveries"})
 
+T = TypeVar("T")
 
 _SNAPSHOT_SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -45,6 +48,20 @@ class TopicState:
 
 def _admin(kafka: KafkaConfig) -> AdminClient:
     return made(AdminClient, kafka.connection())
+
+
+def _answer(future: Future[T], timeout_s: float, what: str) -> T:
+    """What the cluster answers.
+
+    Raises:
+        AnomalydError: that `what`, and why: it refused, or was silent.
+    """
+    try:
+        return future.result(timeout_s)
+    except KafkaException as error:
+        raise AnomalydError(f"{what}: {error.args[0].str()}") from error
+    except TimeoutError as error:
+        raise AnomalydError(f"{what}: no answer in {timeout_s:g} s") from error
 
 
 def states(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) -> list[TopicState]:
@@ -93,23 +110,24 @@ def create(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 30.0) ->
         admin = _admin(kafka)  # held until all is done: a client that is collected fails its requests
         for name, future in admin.create_topics(wanted, operation_timeout=timeout_s).items():
             try:
-                future.result(timeout_s)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise AnomalydError(f"topic {name!r} could not be made: {error.args[0].str()}") from error
+                _answer(future, timeout_s, f"topic {name!r} could not be made")
+            except AnomalydError as error:
+                if not _was_there(error):
+                    raise
             else:
                 made.append(name)
     return made
 
 
+def _was_there(error: AnomalydError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+
+
 def _grow(kafka: KafkaConfig, topic: str, partitions: int, timeout_s: float) -> None:
     admin = _admin(kafka)
-    try:
-        admin.create_partitions([NewPartitions(topic, partitions)], operation_timeout=timeout_s)[
-            topic
-        ].result(timeout_s)
-    except KafkaException as error:
-        raise AnomalydError(f"topic {topic!r} could not get partitions: {error.args[0].str()}") from error
+    grown = admin.create_partitions([NewPartitions(topic, partitions)], operation_timeout=timeout_s)
+    _answer(grown[topic], timeout_s, f"topic {topic!r} could not get partitions")
 
 
 def verify(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) -> dict[str, int]:
@@ -149,11 +167,8 @@ def identity(kafka: KafkaConfig, topic: str, timeout_s: float = 10.0) -> TopicId
         AnomalydError: the topic is missing, or the cluster does not say.
     """
     admin = _admin(kafka)
-    try:
-        described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
-        found = described[topic].result(timeout_s)
-    except KafkaException as error:
-        raise AnomalydError(f"topic {topic!r} cannot be described: {error.args[0].str()}") from error
+    described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
+    found = _answer(described[topic], timeout_s, f"topic {topic!r} cannot be described")
     bits = (found.topic_id.get_most_significant_bits(), found.topic_id.get_least_significant_bits())
     return TopicIdentity("".join(f"{part & 0xFFFFFFFFFFFFFFFF:016x}" for part in bits), len(found.partitions))
 
@@ -166,9 +181,6 @@ def largest_message_bytes(kafka: KafkaConfig, topic: str, timeout_s: float = 10.
     """
     admin = _admin(kafka)
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    try:
-        (future,) = admin.describe_configs([resource], request_timeout=timeout_s).values()
-        config = future.result(timeout_s)
-    except KafkaException as error:
-        raise AnomalydError(f"topic {topic!r} cannot be described: {error.args[0].str()}") from error
+    (future,) = admin.describe_configs([resource], request_timeout=timeout_s).values()
+    config = _answer(future, timeout_s, f"topic {topic!r} cannot be described")
     return min(int(config["max.message.bytes"].value), MOST_MESSAGE_BYTES)

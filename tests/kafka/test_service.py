@@ -176,7 +176,7 @@ def test_sigterm_while_the_broker_is_dead_still_exits_0_in_time(topic_prefix: st
             wait_for(lambda: service.records_done() > 0, "a batch is done")
             broker.kill_node(0)
             began = time.monotonic()
-            assert service.terminate() == 0
+            assert service.terminate() == 0, service.log
             assert time.monotonic() - began < setup.settings.shutdown.drain + 8.0
 
 

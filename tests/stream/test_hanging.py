@@ -7,9 +7,9 @@ from service.clock import ManualClock
 from service.stream.hanging import LOOKS, HangWatch
 
 
-def watch() -> tuple[HangWatch, list[str]]:
-    left: list[str] = []
-    return HangWatch(ManualClock(), logs.logger("stream"), lambda: left.append("left")), left
+def watch(*, out_of_time: bool = False) -> tuple[HangWatch, list[int]]:
+    left: list[int] = []
+    return HangWatch(ManualClock(), logs.logger("stream"), lambda: out_of_time, left.append), left
 
 
 def test_a_call_that_is_there_at_every_look_hangs() -> None:
@@ -19,7 +19,7 @@ def test_a_call_that_is_there_at_every_look_hangs() -> None:
             hangs.look()
         assert left == []
         hangs.look()
-    assert left == ["left"]
+    assert left == [1]
 
 
 def test_many_calls_one_after_the_other_do_not() -> None:
@@ -37,3 +37,15 @@ def test_no_call_at_all_does_not() -> None:
     for _ in range(3 * LOOKS):
         hangs.look()
     assert left == []
+
+
+def test_a_call_that_outlasts_the_time_for_stopping_is_left_and_the_stop_is_still_a_good_one() -> None:
+    hangs, left = watch(out_of_time=True)
+    for _ in range(3):
+        with hangs.over():
+            hangs.look()
+    assert left == []
+    with hangs.over():
+        hangs.look()
+        hangs.look()
+    assert left == [0]
