@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar, cast
@@ -23,11 +23,16 @@ from service.stream.crash_points import here
 from service.stream.snapshots.cache import SnapshotCache
 from service.stream.snapshots.form import CHUNK_BYTES, NONE, POINTER, About
 
-_PATIENCE_S = 60.0  # for the cluster to take one
+_PATIENCE_S = 60.0  # for the cluster to take a round
 _LOOK_S = 0.5
+_ROUND_BYTES = 2 * 1024 * 1024
+_RESTS = 3.0  # after a round, times as long as it took
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Record = tuple[bytes, memoryview]
+"""Key and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,31 @@ class Written:
     generation: int = 0
     manifest_at: int = NONE
     seconds: float = 0.0  # that it took
+
+
+class Pace:
+    """Rests after each round of writing, so that records which come meanwhile find the cores free.
+
+    In one go a state takes them for a second, one here and one in the broker, and those records wait.
+    """
+
+    def __init__(self, clock: Clock, hurry: threading.Event) -> None:
+        """`hurry` is set while somebody waits for the end."""
+        self._clock, self._hurry = clock, hurry
+        self._began = self._resumed = clock.monotonic()
+        self._rested_s = 0.0
+
+    @property
+    def worked_s(self) -> float:
+        """Time since the beginning, less the rests."""
+        return self._clock.monotonic() - self._began - self._rested_s
+
+    def rest(self) -> None:
+        """A round is done, and another one comes."""
+        paused = self._clock.monotonic()
+        self._clock.wait(self._hurry, _RESTS * (paused - self._resumed))
+        self._resumed = self._clock.monotonic()
+        self._rested_s += self._resumed - paused
 
 
 class SnapshotWriter:
@@ -62,6 +92,7 @@ class SnapshotWriter:
         self._room = CopyRoom()
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._hurry = threading.Event()
         self._newest: dict[int, Written] = {}
         self._began, self._took_s = -math.inf, 0.0  # of the last attempt
 
@@ -84,7 +115,9 @@ class SnapshotWriter:
 
     def save(self, about: About, state: Callable[[Copied], Mapping[str, Array]]) -> Future[Written | None]:
         """Copy a state now, and write it as `write` does. The caller goes on to change it."""
-        if not self.wait(0.0):  # the copy that is being written still takes the room
+        with self._lock:
+            taken = bool(self._pending)  # by the copy that is being written
+        if taken:
             return self.write(about, state(np.copy))
         self._room.clear()
         written = self.write(about, state(self._room.copied))
@@ -106,14 +139,19 @@ class SnapshotWriter:
         return future
 
     def wait(self, timeout_s: float) -> bool:
-        """Until all is written that was to be; false if it takes longer."""
+        """Until all is written that was to be, without a rest from now on; false if it takes longer."""
         with self._lock:
             pending = list(self._pending)
-        return not wait(pending, timeout_s).not_done
+        self._hurry.set()
+        try:
+            return not wait(pending, timeout_s).not_done
+        finally:
+            self._hurry.clear()
 
     def close(self) -> None:
         """Begin nothing more, and give up what is being written."""
         self._closed.set()
+        self._hurry.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _done(self, future: Future[Any]) -> None:
@@ -121,14 +159,14 @@ class SnapshotWriter:
             self._pending.discard(future)
 
     def _write(self, about: About, arrays: Mapping[str, Array]) -> Written | None:
-        began = self._clock.monotonic()
+        began, pace = self._clock.monotonic(), Pace(self._clock, self._hurry)
         try:
-            return self._written(about, arrays, began)
+            return self._written(about, arrays, pace)
         finally:
             with self._lock:
-                self._began, self._took_s = began, self._clock.monotonic() - began
+                self._began, self._took_s = began, pace.worked_s
 
-    def _written(self, about: About, arrays: Mapping[str, Array], began: float) -> Written | None:
+    def _written(self, about: About, arrays: Mapping[str, Array], pace: Pace) -> Written | None:
         try:
             if self._producer is None:
                 self._producer = self._make_producer()
@@ -136,13 +174,13 @@ class SnapshotWriter:
             generation = 0 if about.is_birth else before.generation + 1
             about = replace(about, generation=generation, previous=before.manifest_at)
             frozen = freeze(arrays, CHUNK_BYTES)
-            written = write(self._producer, self._topic, about, frozen, self._closed)
+            written = write(self._producer, self._topic, about, frozen, pace.rest, self._closed)
         except Exception as error:  # noqa: BLE001  whatever it is, the one before still holds
             self._producer = None  # what it still holds must not come later
             self._metrics.snapshots.labels("failed").inc()
             self._log.warning("snapshot not written", partition=about.partition, error=str(error))
             return None
-        seconds = self._clock.monotonic() - began
+        seconds = pace.worked_s
         self._newest[about.partition] = replace(written, seconds=seconds)
         if self._cache is not None and not about.is_birth:
             self._cache.keep(about, frozen)
@@ -159,70 +197,96 @@ def write(
     topic: str,
     about: About,
     frozen: Frozen,
+    rest: Callable[[], None] = lambda: None,
     given_up: threading.Event | None = None,
 ) -> Written:
     """Chunks, then the manifest; each flushed, so that a manifest never stands before its chunks.
+
+    `rest` is called between two rounds of chunks.
 
     Raises:
         AnomalydError: the cluster did not take it in time, or it was given up.
         KafkaException: it refused.
     """
-    pointer = [(POINTER, b"%d" % about.previous)]
-    offsets = _send(
-        producer,
-        topic,
-        about.partition,
-        [(about.chunk_key(number), chunk) for number, chunk in enumerate(frozen.chunks)],
-        pointer,
-        given_up,
-    )
+    sender = _Sender(producer, topic, about, given_up)
+    offsets: list[int] = []
+    for records in _rounds((about.chunk_key(number), chunk) for number, chunk in enumerate(frozen.chunks)):
+        if offsets:
+            rest()
+        offsets += sender.send(records)
     here("mid-snapshot")
     about = replace(about, chunks_from=min(offsets, default=NONE))
     manifest = frozen.manifest(about.as_dict())
-    last = [(about.manifest_key, memoryview(manifest))]
-    (at,) = _send(producer, topic, about.partition, last, pointer, given_up)
+    (at,) = sender.send([(about.manifest_key, memoryview(manifest))])
     return Written(about.generation, at)
 
 
-def _send(
-    producer: Producer,
-    topic: str,
-    partition: int,
-    records: list[tuple[bytes, memoryview]],
-    headers: list[tuple[str, bytes]],
-    given_up: threading.Event | None,
-) -> list[int]:
-    """The offsets that the records got."""
-    offsets: list[int] = []
-    refused: list[KafkaError] = []
+def _rounds(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """As many at a time as one rests after."""
+    gathered: list[Record] = []
+    size = 0
+    for record in records:
+        gathered.append(record)
+        size += len(record[1])
+        if size >= _ROUND_BYTES:
+            yield gathered
+            gathered, size = [], 0
+    if gathered:
+        yield gathered
 
-    def delivered(error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            refused.append(error)
-        else:
-            offsets.append(cast(int, message.offset()))
 
-    for key, body in records:
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Sends records of one snapshot, each of which leads to the manifest before it."""
+
+    producer: Producer
+    topic: str
+    about: About
+    given_up: threading.Event | None
+
+    def send(self, records: Iterable[Record]) -> list[int]:
+        """The offsets that the records got."""
+        self._look()
+        offsets: list[int] = []
+        refused: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                refused.append(error)
+            else:
+                offsets.append(cast(int, message.offset()))
+
+        for key, body in records:
+            self._produce(key, bytes(body), delivered)
+        waited = 0.0
+        while (left := self.producer.flush(_LOOK_S)) and waited < _PATIENCE_S:
+            waited += _LOOK_S
+            self._look()
+        if refused:
+            raise KafkaException(refused[0])
+        if left:
+            raise AnomalydError(f"topic {self.topic!r} took no snapshot for {waited:.0f} s")
+        return offsets
+
+    def _look(self) -> None:
+        """See whether to go on."""
+        if self.given_up is not None and self.given_up.is_set():
+            raise AnomalydError("given up, as the service ends")
+
+    def _produce(
+        self, key: bytes, body: bytes, delivered: Callable[[KafkaError | None, Message], None]
+    ) -> None:
+        headers = [(POINTER, b"%d" % self.about.previous)]
         while True:
             try:
-                producer.produce(
-                    topic,
-                    bytes(body),
+                self.producer.produce(
+                    self.topic,
+                    body,
                     key,
-                    partition,
+                    self.about.partition,
                     on_delivery=delivered,
                     headers=headers,  # type: ignore[arg-type]  # invariant
                 )
-                break
+                return
             except BufferError:
-                producer.poll(0.1)
-    waited = 0.0
-    while left := producer.flush(_LOOK_S):
-        waited += _LOOK_S
-        if waited >= _PATIENCE_S or (given_up is not None and given_up.is_set()):
-            break
-    if refused:
-        raise KafkaException(refused[0])
-    if left:
-        raise AnomalydError(f"topic {topic!r} took no snapshot for {waited:.0f} s")
-    return offsets
+                self.producer.poll(0.1)

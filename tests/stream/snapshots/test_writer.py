@@ -7,12 +7,15 @@ from typing import cast
 
 import numpy as np
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Producer
 
+from service import logs
+from service.clock import ManualClock
 from service.history.table import Column, StateTable
+from service.metrics import Metrics
 from service.stream.snapshots.form import NONE
-from service.stream.snapshots.writer import Written
-from tests.stream.memory_kafka import MemoryKafka
+from service.stream.snapshots.writer import SnapshotWriter, Written
+from tests.stream.memory_kafka import MemoryKafka, MemoryProducer
 from tests.stream.snapshots.saved import TOPIC, about, snapshots_of, state, writer_of
 
 
@@ -110,3 +113,72 @@ def test_a_state_without_arrays_is_a_snapshot_too() -> None:
     snapshots = snapshots_of(kafka)
     (found,) = snapshots.newest_first()
     assert snapshots.load(found) == {}
+
+
+class SlowProducer(MemoryProducer):
+    """Each flush takes a second of a clock that nothing else moves but rests."""
+
+    def __init__(self, kafka: MemoryKafka, clock: ManualClock) -> None:
+        super().__init__(kafka)
+        self._clock = clock
+        self.flushes = 0
+
+    def flush(self, timeout_s: float) -> int:
+        self._clock.advance(1.0)
+        self.flushes += 1
+        return super().flush(timeout_s)
+
+
+def slow_writer() -> tuple[SnapshotWriter, SlowProducer, ManualClock]:
+    clock = ManualClock()
+    producer = SlowProducer(MemoryKafka(), clock)
+    writer = SnapshotWriter(
+        lambda: cast(Producer, producer), TOPIC, metrics=Metrics(), clock=clock, log=logs.logger("test")
+    )
+    return writer, producer, clock
+
+
+LARGE = {"some": np.arange(750_000, dtype=np.float64)}  # 6 MB: three rounds, and one of the manifest
+
+
+def test_between_two_rounds_of_a_large_state_it_rests_three_times_as_long_as_the_round_took() -> None:
+    writer, producer, clock = slow_writer()
+    began = clock.monotonic()
+    written = writer.write(about(10), LARGE).result()
+    assert written is not None
+    assert producer.flushes == 4
+    assert clock.monotonic() - began == 4 + 2 * 3
+    assert written.manifest_at == 12
+    assert writer.seconds(0) == 4.0  # what it worked, by which its share of the time is counted
+    assert writer.wait(10.0)
+    assert not writer.rested(0.25)
+    clock.advance(6.0)
+    assert writer.rested(0.25)
+
+
+def test_it_does_not_rest_while_somebody_waits_for_the_end() -> None:
+    writer, producer, clock = slow_writer()
+    go_on = threading.Event()
+    writer._thread.submit(go_on.wait)
+    writer.write(about(10), LARGE)
+    writing_ended: list[bool] = []
+    waiting = threading.Thread(target=lambda: writing_ended.append(writer.wait(30.0)))
+    began = clock.monotonic()
+    waiting.start()
+    assert writer._hurry.wait(10.0)
+    go_on.set()
+    waiting.join()
+    assert writing_ended == [True]
+    assert producer.flushes == 4
+    assert clock.monotonic() - began == 4
+
+
+def test_what_is_being_written_at_the_end_is_given_up() -> None:
+    writer, producer, _ = slow_writer()
+    go_on = threading.Event()
+    writer._thread.submit(go_on.wait)
+    writing = writer.write(about(10), LARGE)
+    writer._closed.set()
+    go_on.set()
+    assert writing.result() is None
+    assert producer.flushes == 0
