@@ -15,7 +15,18 @@ import service
 SERVICE = Path(service.__file__).parent
 
 GROUND = frozenset(
-    {"metrics", "logs", "clock", "errors", "cache", "kernels", "durations", "imports", "allocator"}
+    {
+        "metrics",
+        "logs",
+        "clock",
+        "errors",
+        "cache",
+        "kernels",
+        "durations",
+        "imports",
+        "allocator",
+        "stopping",
+    }
 )
 ENTRY = frozenset({"__main__", "cli", "commands", "demo", "bench", "app", "workers", "settings"})
 

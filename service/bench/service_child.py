@@ -20,6 +20,7 @@ from service.bench.signal import sources_of, value_names
 from service.bench.statistics import Metric, Sample, ServiceCounts, Throughput
 from service.bench.steady_state import prefill
 from service.pipeline import DetectionPipeline
+from service.stopping import stopped_by_signals
 
 _LOOK_S = 0.05
 _NEAR_S, _FAR_S = 0.004, 1.0
@@ -137,7 +138,7 @@ def main() -> None:
     when_asked_to_stop(service.stop)
     watcher.start()
     try:
-        with composition.stopped_by_signals(service):
+        with stopped_by_signals(service):
             service.run()
     finally:
         watch.ended.set()

@@ -20,6 +20,7 @@ from service.demo.traffic import Traffic
 from service.demo.verdict import judge
 from service.errors import AnomalydError
 from service.settings import Settings, load
+from service.stopping import stopped_by_signals
 from service.stream import topics
 from service.stream.feeding import PointProducer
 from service.stream.local_broker import LocalBroker
@@ -105,7 +106,7 @@ class _Demo:
         began = self._clock.monotonic()
         director.start()
         try:
-            with composition.stopped_by_signals(service):
+            with stopped_by_signals(service):
                 service.run()
         finally:
             self._ended.set()

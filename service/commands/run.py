@@ -10,6 +10,7 @@ from service import app as composition
 from service import logs
 from service.commands.options import BootstrapOption, ConfigOption, SetOption, settings_of
 from service.settings import Settings
+from service.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from service.workers.supervisor import Supervisor
@@ -38,7 +39,7 @@ def run(
     service = (
         composition.Service(settings, only=only) if workers == 1 else _supervisor(settings, workers, only)
     )
-    with composition.stopped_by_signals(service):
+    with stopped_by_signals(service):
         service.run()
 
 

@@ -2,7 +2,7 @@
 
 librdkafka was seen to wait for ever, past its timeout, in a transaction whose coordinator died meanwhile.
 There is no way out of such a call, so the process ends and whoever supervises it starts it anew from the last
-commit: the one recovery that is always right.
+commit: the one recovery that is always right. Where it is to stop anyway, that is a stop like any other.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator
 
 from service.clock import Clock
 from service.logs import Logger
+from service.stopping import LET_GO
 
 LOOKS = 15
 _LOOK_EVERY_S = 1.0
-
-LET_GO = "Kafka does not let go; leaving without it, the batch in flight will be read again"
 
 
 class HangWatch:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -16,13 +14,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from service.errors import AnomalydError, TopicsMissingError
+from service.stream.answers import answer
 from service.stream.clients import MOST_MESSAGE_BYTES, made
 from service.stream.config import KafkaConfig, TopicsConfig
 
 ROLES = ("data_points", "detection_results", "anomalies", "dead_letters", "snapshots", "deliveries")
 COMPACTED = frozenset({"snapshots", "deliveries"})
-
-T = TypeVar("T")
 
 _SNAPSHOT_SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -48,20 +45,6 @@ class TopicState:
 
 def _admin(kafka: KafkaConfig) -> AdminClient:
     return made(AdminClient, kafka.connection())
-
-
-def _answer(future: Future[T], timeout_s: float, what: str) -> T:
-    """What the cluster answers.
-
-    Raises:
-        AnomalydError: that `what`, and why: it refused, or was silent.
-    """
-    try:
-        return future.result(timeout_s)
-    except KafkaException as error:
-        raise AnomalydError(f"{what}: {error.args[0].str()}") from error
-    except TimeoutError as error:
-        raise AnomalydError(f"{what}: no answer in {timeout_s:g} s") from error
 
 
 def states(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) -> list[TopicState]:
@@ -110,7 +93,7 @@ def create(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 30.0) ->
         admin = _admin(kafka)  # held until all is done: a client that is collected fails its requests
         for name, future in admin.create_topics(wanted, operation_timeout=timeout_s).items():
             try:
-                _answer(future, timeout_s, f"topic {name!r} could not be made")
+                answer(future, timeout_s, f"topic {name!r} could not be made")
             except AnomalydError as error:
                 if not _was_there(error):
                     raise
@@ -127,7 +110,7 @@ def _was_there(error: AnomalydError) -> bool:
 def _grow(kafka: KafkaConfig, topic: str, partitions: int, timeout_s: float) -> None:
     admin = _admin(kafka)
     grown = admin.create_partitions([NewPartitions(topic, partitions)], operation_timeout=timeout_s)
-    _answer(grown[topic], timeout_s, f"topic {topic!r} could not get partitions")
+    answer(grown[topic], timeout_s, f"topic {topic!r} could not get partitions")
 
 
 def verify(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) -> dict[str, int]:
@@ -168,7 +151,7 @@ def identity(kafka: KafkaConfig, topic: str, timeout_s: float = 10.0) -> TopicId
     """
     admin = _admin(kafka)
     described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
-    found = _answer(described[topic], timeout_s, f"topic {topic!r} cannot be described")
+    found = answer(described[topic], timeout_s, f"topic {topic!r} cannot be described")
     bits = (found.topic_id.get_most_significant_bits(), found.topic_id.get_least_significant_bits())
     return TopicIdentity("".join(f"{part & 0xFFFFFFFFFFFFFFFF:016x}" for part in bits), len(found.partitions))
 
@@ -179,8 +162,21 @@ def largest_message_bytes(kafka: KafkaConfig, topic: str, timeout_s: float = 10.
     Raises:
         AnomalydError: the cluster does not say.
     """
+    return min(int(_setting(kafka, topic, "max.message.bytes", timeout_s)), MOST_MESSAGE_BYTES)
+
+
+def is_compacted(kafka: KafkaConfig, topic: str, timeout_s: float = 10.0) -> bool:
+    """Whether the topic's records may vanish one by one.
+
+    Raises:
+        AnomalydError: the cluster does not say.
+    """
+    return "compact" in _setting(kafka, topic, "cleanup.policy", timeout_s)
+
+
+def _setting(kafka: KafkaConfig, topic: str, name: str, timeout_s: float) -> str:
     admin = _admin(kafka)
     resource = ConfigResource(ResourceType.TOPIC, topic)
     (future,) = admin.describe_configs([resource], request_timeout=timeout_s).values()
-    config = _answer(future, timeout_s, f"topic {topic!r} cannot be described")
-    return min(int(config["max.message.bytes"].value), MOST_MESSAGE_BYTES)
+    value: str = answer(future, timeout_s, f"topic {topic!r} cannot be described")[name].value
+    return value

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from service.errors import AnomalydError
 from service.history.frozen import BrokenError, freeze
 from service.pipeline import DetectionPipeline
+from service.stream.answers import answer
 from service.stream.clients import consumer_properties, made, make_snapshot_producer
 from service.stream.config import KafkaConfig
 from service.stream.reading import Span, reader_of, span_of
@@ -125,15 +126,18 @@ def _stands(committed: int, log: Span, newest: Found | None, subject: Subject, *
 def _set_offset(kafka: KafkaConfig, at: TopicPartition) -> None:
     admin = made(AdminClient, kafka.connection())
     request = ConsumerGroupTopicPartitions(kafka.group_id, [at])
+    refusal = (
+        f"the offset of group {kafka.group_id!r} in partition {at.partition} of {at.topic!r} cannot be "
+        f"set to {at.offset}"
+    )
     try:
-        answer = admin.alter_consumer_group_offsets([request])[kafka.group_id].result(_ASK_S)
-        for set_ in answer.topic_partitions or []:
-            if set_.error is not None:
-                raise KafkaException(set_.error)
-    except KafkaException as error:
+        future = admin.alter_consumer_group_offsets([request])[kafka.group_id]
+        for changed in answer(future, _ASK_S, refusal).topic_partitions or []:
+            if changed.error is not None:
+                raise AnomalydError(f"{refusal}: {changed.error.str()}")
+    except AnomalydError as error:
         session_s = int(consumer_properties(kafka, "")["session.timeout.ms"]) / 1000.0
         raise AnomalydError(
-            f"the offset of group {kafka.group_id!r} in partition {at.partition} of {at.topic!r} cannot be "
-            f"set to {at.offset}: {error.args[0].str()}. Stop all workers first; one that just ended counts "
-            f"for {session_s:g} s more (session.timeout.ms)"
+            f"{error}. Stop all workers first; one that just ended counts for {session_s:g} s more "
+            "(session.timeout.ms)"
         ) from error

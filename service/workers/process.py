@@ -19,9 +19,10 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from service import logs
-from service.app import Only, Service, stopped_by_signals
+from service.app import Only, Service
 from service.errors import AnomalydError, ConfigurationError, TopicsMissingError
 from service.settings import HttpConfig, Settings
+from service.stopping import stopped_by_signals
 
 _GONE_S = 10.0  # for a process to end whose end of the pipe is closed; then it is killed
 _LOOPBACK = HttpConfig(host="127.0.0.1", port=0)

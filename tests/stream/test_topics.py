@@ -21,7 +21,7 @@ def deaf() -> Iterator[KafkaConfig]:
         yield KafkaConfig(bootstrap_servers=f"127.0.0.1:{listening.getsockname()[1]}")
 
 
-@pytest.mark.parametrize("ask", [topics.identity, topics.largest_message_bytes])
+@pytest.mark.parametrize("ask", [topics.identity, topics.largest_message_bytes, topics.is_compacted])
 def test_silence_names_the_topic(deaf: KafkaConfig, ask: Callable[[KafkaConfig, str, float], object]) -> None:
     with pytest.raises(AnomalydError, match="topic 'points' cannot be described: "):
         ask(deaf, "points", _ASK_S)

@@ -12,27 +12,22 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import msgspec
-from confluent_kafka import KafkaException, Message
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    ConfigResource,
-    ResourceType,
-)
+from confluent_kafka import Message
 
 from service.errors import AnomalydError
 from service.stream.auditing.findings import Kind, Place, Report
 from service.stream.auditing.ledger import ANOMALOUS, CHANGES, LETTER, OURS, RESULT, UNCHECKED, Ledger
 from service.stream.auditing.recomputation import Lineage, MakePipeline, Recomputation, fingerprint, model_of
-from service.stream.clients import made
 from service.stream.config import KafkaConfig, TopicsConfig
 from service.stream.output import Publish
 from service.stream.reading import Span, committed_offsets, offsets_at, read_spans, spans_of
 from service.stream.records import by_partition, records_of
+from service.stream.topics import is_compacted
 from service.stream.transaction import Headers
 from service.wire.anomaly import ABSENCE
 from service.wire.limits import InputLimits
 
-_ASK_S = 30.0
+_ASK_S = 30.0  # for the input's settings
 
 Until = Literal["committed", "now"]
 Progress = Callable[[int, int], None]
@@ -291,7 +286,7 @@ class _Audit:
         limits: Mapping[int, int],
         recomputation: Recomputation | None,
     ) -> None:
-        may_vanish = self._compacted()
+        may_vanish = is_compacted(self._kafka, self._input, _ASK_S)
         kept = spans_of(self._kafka, self._input)
         answered_from = self._surviving(outputs, (self._results, self._letters))
         told_from = self._surviving(outputs, (self._anomalies,))
@@ -337,19 +332,6 @@ class _Audit:
             if partition == number and topic != self._anomalies
         ]
         return min(firsts, default=ledger.stop)
-
-    def _compacted(self) -> bool:
-        """Whether input records may vanish one by one."""
-        admin = made(AdminClient, self._kafka.connection())
-        resource = ConfigResource(ResourceType.TOPIC, self._input)
-        try:
-            (future,) = admin.describe_configs([resource], request_timeout=_ASK_S).values()
-            policy = future.result(_ASK_S)["cleanup.policy"].value
-        except KafkaException as error:
-            raise AnomalydError(
-                f"topic {self._input!r} cannot be described: {error.args[0].str()}"
-            ) from error
-        return "compact" in policy
 
     def _explain(self, recomputation: Recomputation, outputs: Mapping[str, Mapping[int, Span]]) -> None:
         """Read again what was published for the first differences."""
