@@ -72,7 +72,7 @@ class Plan:
         return self.points + min(ahead, self.points)
 
 
-_STEADY = (Load(5_000, 24.0, 14.0), Load(50_000, 24.0, 14.0))
+_STEADY = (Load(5_000, 28.0, 14.0), Load(50_000, 28.0, 14.0))
 _SMALL, _BROAD = Case(1_000, 1), Case(100_000, 4)
 _QUICK = Plan((_SMALL, _BROAD), 3, 300_000, _STEADY)
 _FULL = Plan(
