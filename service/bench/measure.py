@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 
 from service.bench import latency, sizing
 from service.bench.backlog import delete_topics, mean_result_bytes, produce_backlog
-from service.bench.cases import Case, Plan
+from service.bench.cases import Case, Load, Plan
 from service.bench.child import BenchError, Child, Given
 from service.bench.statistics import Figures, case_figures
 from service.bench.steady_state import STEP_MS
@@ -54,6 +54,7 @@ class Run:
         )
         settings = self._given.settings()
         properties = consumer_properties(settings.kafka, settings.worker.id)
+        self._is_warm = False
         self._ahead = int(properties["queued.min.messages"])
 
     def run(self) -> list[Figures]:
@@ -150,12 +151,17 @@ class Run:
             found = []
             with Child("service_child", {**named.told(), **task}) as service:
                 service.wait_for("ready", _READY_S)
+                if not self._is_warm:
+                    self._load(named, case, self._plan.warming, "warming the broker")
+                    self._is_warm = True
                 for load in self._plan.loads:
-                    count = int(load.rate * load.seconds)
-                    self._watcher.doing(f"{case}: latency at {load.rate:,} points/s", count)
-                    found.append(latency.measure(named, case, load, self._watcher.done))
+                    found.append(self._load(named, case, load, f"latency at {load.rate:,} points/s"))
                 service.finish()
             return found
+
+    def _load(self, given: Given, case: Case, load: Load, what: str) -> Figures:
+        self._watcher.doing(f"{case}: {what}", int(load.rate * load.seconds))
+        return latency.measure(given, case, load, self._watcher.done)
 
     @contextlib.contextmanager
     def _topics(self, case: Case, name: str) -> Iterator[Given]:

@@ -30,6 +30,7 @@ def test_what_is_asked_for_wins() -> None:
     assert asked.cases == (Case(10, 2), Case(20, 1), MILLION)
     assert (asked.rounds, asked.points) == (2, 700)
     assert asked.loads == (Load(100, 4.0, 2.0),)
+    assert asked.warming == Load(100, 6.0, 0.0)
 
 
 def test_without_rates_there_is_no_latency() -> None:
