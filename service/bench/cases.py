@@ -68,7 +68,7 @@ class Plan:
     def warming(self) -> Load:
         """What goes before the first load of the first case, and is not measured.
 
-        A broker that was just started compiles what it runs for fifteen to twenty seconds, on half a core, and
+        A broker that was just started compiles what it runs for some twenty seconds, on half a core, and
         a commit takes three times as long meanwhile; one in production has done so long since.
         """
         first = self.loads[0]
