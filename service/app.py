@@ -18,7 +18,7 @@ from service.alerting.worker import ChannelWorker
 from service.clock import Clock, SystemClock
 from service.detectors.model import Model
 from service.detectors.model import load as load_model
-from service.errors import AnomalydError, ConfigurationError, TopicsMissingError
+from service.errors import UnansweredError
 from service.features.engine import VECTOR_WIDTH
 from service.http.server import HttpServer, make_app
 from service.metrics import Metrics, total
@@ -380,14 +380,16 @@ class Service:
         return waited
 
     def _answer(self, ask: Callable[[], T]) -> T | None:
-        """What the cluster answers, asked until it does; `None` if stopped before that."""
+        """What the cluster answers, asked until it does; `None` if stopped before that.
+
+        Raises:
+            AnomalydError: it answered, and refused.
+        """
         said = False
         while not self._stop.is_set():
             try:
                 return ask()
-            except (TopicsMissingError, ConfigurationError):
-                raise
-            except AnomalydError as error:
+            except UnansweredError as error:
                 if not said:
                     _log.warning("Kafka does not answer; trying until it does", error=str(error))
                     said = True

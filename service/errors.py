@@ -20,3 +20,7 @@ class ConfigurationError(AnomalydError):
 
 class TopicsMissingError(AnomalydError):
     """Topics that the service needs are not there, or are not as it needs them."""
+
+
+class UnansweredError(AnomalydError):
+    """The cluster is silent: the same question may be answered later."""

@@ -13,7 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from service.errors import AnomalydError, TopicsMissingError
+from service.errors import AnomalydError, TopicsMissingError, UnansweredError
 from service.stream.answers import answer
 from service.stream.clients import MOST_MESSAGE_BYTES, made
 from service.stream.config import KafkaConfig, TopicsConfig
@@ -51,12 +51,12 @@ def states(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) ->
     """Every topic of the service as the cluster has it.
 
     Raises:
-        AnomalydError: no broker answered in time.
+        UnansweredError: no broker answered in time.
     """
     try:
         known = _admin(kafka).list_topics(timeout=timeout_s).topics
     except KafkaException as error:
-        raise AnomalydError(
+        raise UnansweredError(
             f"no broker answers at {kafka.bootstrap_servers}: {error.args[0].str()}"
         ) from error
     found = []
@@ -118,7 +118,7 @@ def verify(kafka: KafkaConfig, topics: TopicsConfig, timeout_s: float = 10.0) ->
 
     Raises:
         TopicsMissingError: one is missing or too small; the message names the command that mends it.
-        AnomalydError: no broker answered in time.
+        UnansweredError: no broker answered in time.
     """
     found = states(kafka, topics, timeout_s)
     if missing := [state.name for state in found if not state.partitions]:

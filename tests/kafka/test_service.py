@@ -167,6 +167,13 @@ def test_a_broker_that_goes_away_is_said_once_and_work_resumes_when_it_is_back(t
         assert input_offsets(results) == [(0, i) for i in range(100)]
 
 
+def test_a_start_without_a_broker_waits_for_one_and_a_stop_ends_that(topic_prefix: str) -> None:
+    with running(Setup.of("127.0.0.1:9", topic_prefix)) as service:
+        wait_for(lambda: bool(service.events("Kafka does not answer")) or service.exited, "it is said")
+        assert not service.is_ready()
+        assert service.terminate() == 0, service.log
+
+
 def test_sigterm_while_the_broker_is_dead_still_exits_0_in_time(topic_prefix: str) -> None:
     with LocalBroker() as broker:
         setup = Setup.of(broker.bootstrap_servers, topic_prefix)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from service.errors import AnomalydError
+from service.errors import AnomalydError, UnansweredError
 from service.stream import topics
+from service.stream.answers import answer
 from service.stream.config import KafkaConfig
 
 _ASK_S = 0.5
@@ -23,5 +26,13 @@ def deaf() -> Iterator[KafkaConfig]:
 
 @pytest.mark.parametrize("ask", [topics.identity, topics.largest_message_bytes, topics.is_compacted])
 def test_silence_names_the_topic(deaf: KafkaConfig, ask: Callable[[KafkaConfig, str, float], object]) -> None:
-    with pytest.raises(AnomalydError, match="topic 'points' cannot be described: "):
+    with pytest.raises(UnansweredError, match="topic 'points' cannot be described: "):
         ask(deaf, "points", _ASK_S)
+
+
+def test_a_refusal_is_no_silence_that_one_could_wait_for() -> None:
+    future: Future[None] = Future()
+    future.set_exception(KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
+    with pytest.raises(AnomalydError, match="not described: ") as refused:
+        answer(future, _ASK_S, "not described")
+    assert not isinstance(refused.value, UnansweredError)
