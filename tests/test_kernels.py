@@ -23,6 +23,11 @@ def divided(numerator: float, denominator: float) -> float:
 
 
 @kernel
+def masked(numbers: npt.NDArray[np.uint16], masks: npt.NDArray[np.uint16], at: int) -> int:
+    return int(kernels.sum_masked(numbers, masks, at, 32))
+
+
+@kernel
 def added(values: npt.NDArray[np.float64]) -> float:
     total = 0.0
     for i in range(values.shape[0]):
@@ -115,3 +120,16 @@ def test_a_piece_is_put_where_it_belongs_and_what_lies_before_stays(
     assert kernels.put(out, 7, np.frombuffer(text, np.uint8), start, stop) == 7 + stop - start
     assert out[:7].tolist() == [1] * 7
     assert out[7 : 7 + stop - start].tobytes() == text[start:stop]
+
+
+_SHORTS = st.integers(0, 2**16 - 1)
+
+
+@given(
+    st.lists(_SHORTS, min_size=32, max_size=40),
+    st.lists(_SHORTS, min_size=40, max_size=40),
+    st.integers(0, 8),
+)
+def test_masked_numbers_are_summed_in_16_bits(numbers: list[int], masks: list[int], at: int) -> None:
+    expected = sum(number & mask for number, mask in zip(numbers[:32], masks[at:], strict=False)) % 2**16
+    assert masked(np.array(numbers, np.uint16), np.array(masks, np.uint16), at) == expected

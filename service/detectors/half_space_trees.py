@@ -6,7 +6,6 @@ counts of one window of points score the next.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Literal
@@ -55,13 +54,16 @@ def _densities(mass: npt.NDArray[np.int64]) -> Floats:
     smallest = mass[0, 0] // 100
     density = np.empty((trees, nodes))
     for tree in range(trees):
-        for node in range(nodes):
-            parent = (node - 1) // 2
-            if node > 0 and mass[tree, parent] <= smallest:
-                density[tree, node] = density[tree, parent]
-            else:
-                volume = 2.0 ** -math.floor(math.log2(node + 1))
-                density[tree, node] = (mass[tree, node] + 1) / volume / (mass[tree, 0] + 1)
+        density[tree, 0] = 1.0
+        first, many = 1, 2  # of the nodes of a level; each has one of so many equal parts of the space
+        while first < nodes:
+            for node in range(first, first + many):
+                parent = (node - 1) // 2
+                if mass[tree, parent] <= smallest:
+                    density[tree, node] = density[tree, parent]
+                else:
+                    density[tree, node] = (mass[tree, node] + 1) * many / (mass[tree, 0] + 1)
+            first, many = first + many, 2 * many
     return density[:, leaves - 1 :].copy()
 
 

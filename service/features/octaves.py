@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.history.fading import whole
-from service.kernels import inlined, kernel
+from service.kernels import inlined, kernel, sum_masked
 
 Floats = npt.NDArray[np.float64]
 Bins = npt.NDArray[np.uint16]
@@ -98,15 +98,8 @@ def _refit(bins: Bins, weight: float) -> float:
 
 @inlined
 def _weight_above(bins: Bins, i: int) -> float:
-    """Weight of all bins above bin `i`, in whole numbers, whose order does not matter.
-
-    The bins to be added are masked, in which form it takes a fraction of the time of comparisons.
-    """
-    above = _MASKS[BINS - 1 - i : 2 * BINS - 1 - i]
-    total = np.uint16(0)
-    for j in range(BINS):
-        total = np.uint16(total + (bins[j] & above[j]))
-    return float(total)
+    """Weight of all bins above bin `i`, in whole numbers, whose order does not matter."""
+    return float(sum_masked(bins, _MASKS, BINS - 1 - i, BINS))
 
 
 @inlined
