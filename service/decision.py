@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Annotated, Any
 
@@ -146,7 +146,7 @@ class DecisionBatch:
 
     `surprise` is -log10 p; `incident_offset` the input offset that opened the incident that the point
     belongs to, -1 without one; `severity` on a resolving point is the incident's worst, `lasted` how many
-    points it had, otherwise 0.
+    points it had, otherwise 0. `told` are the places of the points that have an anomaly record.
     """
 
     score: Floats
@@ -157,11 +157,7 @@ class DecisionBatch:
     incident: Bytes
     incident_offset: Ints
     lasted: Ints
-
-    @property
-    def told(self) -> Ints:
-        """Which points have an anomaly record."""
-        return np.flatnonzero(self.anomalous | (self.incident != Incident.NONE))
+    told: Ints
 
 
 _OPENED_AT, _CALM, _WORST, _POINTS = range(4)  # incident, per source
@@ -217,8 +213,10 @@ def _decide(
     incident: Bytes,
     incident_offset: Ints,
     lasted: Ints,
-) -> None:
-    incidents = borrowed(incidents)
+    told: Ints,
+) -> int:
+    """Fill the columns of a batch; how many places `told` got."""
+    incidents, records = borrowed(incidents), 0
     for point in range(source.shape[0]):
         if point + _AHEAD < source.shape[0]:
             prefetch(incidents, source[point + _AHEAD])
@@ -257,6 +255,24 @@ def _decide(
                 severity[point] = state[_WORST]
                 lasted[point] = state[_POINTS]
                 state[_OPENED_AT] = 0
+        if anomalous[point] or incident[point] != Incident.NONE:
+            told[records] = point
+            records += 1
+    return records
+
+
+@kernel
+def promised_by(score: Floats, budget: Floats, before: float) -> tuple[int, float]:
+    """How many points got a score, and the sum of their budgets and what was promised before.
+
+    Added one after the other, as the sum of any split into batches must be.
+    """
+    judged, promised = 0, before
+    for point in range(len(score)):
+        if not math.isnan(score[point]):
+            judged += 1
+            promised += budget[point]
+    return judged, promised
 
 
 class Decision:
@@ -331,8 +347,9 @@ class Decision:
             incident=np.empty(n, np.uint8),
             incident_offset=np.empty(n, np.int64),
             lasted=np.empty(n, np.int64),
+            told=np.empty(n, np.int64),
         )
-        _decide(
+        records = _decide(
             source,
             offset,
             surprise,
@@ -349,5 +366,6 @@ class Decision:
             batch.incident,
             batch.incident_offset,
             batch.lasted,
+            batch.told,
         )
-        return batch
+        return replace(batch, told=batch.told[:records])

@@ -20,7 +20,8 @@ from service.decision import member_scores
 from service.detectors.calibration import Judgement
 from service.detectors.policy import REST_POINTS
 from service.features.window import Feature
-from service.publication import Outcome, Publication
+from service.outcomes import Outcome
+from service.publication import Publication
 from service.scored import ScoredPoints
 
 

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from service.absence import Absence, AbsenceConfig, Teller
 from service.clock import Clock, SystemClock
-from service.decision import Decision, DecisionConfig
+from service.decision import Decision, DecisionConfig, promised_by
 from service.detectors.calibration import BudgetCalibration
 from service.detectors.model import Model
 from service.detectors.registry import EnsembleConfig, make_ensemble
@@ -30,7 +30,8 @@ from service.feedback import Answer, Feedback
 from service.history.sources import Placement, Sources
 from service.history.table import Array, Copied, StateTable
 from service.insight import Insight
-from service.publication import Obeyed, Outcome, Outcomes, Publication
+from service.outcomes import Outcome, Outcomes
+from service.publication import Obeyed, Publication
 from service.scored import ScoredPoints
 from service.settling import Settling
 from service.wire.batch import PointBatch
@@ -343,7 +344,7 @@ class DetectionPipeline:
 
     def _score(self, batch: PointBatch, placed: Placement) -> ScoredPoints:
         time_ms, record_time_ms, offset = (
-            batch.points[field][placed.fresh] for field in ("time_ms", "record_time_ms", "offset")
+            placed.of_fresh(batch.points[field]) for field in ("time_ms", "record_time_ms", "offset")
         )
         features = self._features.advance(placed, time_ms)
         surprises = self.ensemble.members(features)
@@ -368,10 +369,8 @@ class DetectionPipeline:
         settled = self._settling.advance(placed, features, decided)
         accepted[list(settled)] = decided.lasted[list(settled)]
         self._feedback.remember(batch, placed.fresh[decided.told])
-        judged = ~np.isnan(decided.score)
-        self.judged += int(judged.sum())
-        # One after the other, as the sum of any split into batches must be.
-        self.promised = float(np.cumsum(np.append(self.promised, budget[judged]))[-1])
+        judged, self.promised = promised_by(decided.score, budget, self.promised)
+        self.judged += judged
         missing = self._missing(batch, placed, features, decided.told)
         return ScoredPoints(
             batch, placed, features, surprises, decided, held, accepted, settled, refused, missing, silences

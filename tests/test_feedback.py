@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.feedback import Fault, Kind, RejectedError, read_word
+from service.outcomes import Outcome
 from service.pipeline import DetectionPipeline, Record
-from service.publication import Outcome
 from service.wire.anomaly import Anomaly
 from service.wire.data_point import Control, DataPoint, Forget
 from tests.streams import a_point, series

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.insight import Gate, Insight
+from service.outcomes import Outcome
 from service.pipeline import DetectionConfig, DetectionPipeline
-from service.publication import Outcome
 from service.wire.limits import InputLimits
 from service.wire.reader import ReadBatch, RecordBatch, read
 

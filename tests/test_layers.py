@@ -46,6 +46,8 @@ ALLOWED: dict[str, frozenset[str]] = {
 }
 ALLOWED["scored"] = frozenset(ALLOWED)
 ALLOWED["anomalies"] = frozenset(ALLOWED)
+ALLOWED["verdicts"] = frozenset({"history", "wire"})
+ALLOWED["outcomes"] = frozenset(ALLOWED)
 ALLOWED["publication"] = frozenset(ALLOWED)
 ALLOWED["insight"] = frozenset(ALLOWED)
 ALLOWED["pipeline"] = frozenset(ALLOWED)

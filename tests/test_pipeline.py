@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from service.clock import ManualClock
 from service.feedback import Kind
 from service.history.frozen import Manifest, freeze
+from service.outcomes import Outcome
 from service.pipeline import DetectionConfig, DetectionPipeline, Record
-from service.publication import Outcome
 from service.wire.anomaly import Anomaly
 from service.wire.data_point import Control, DataPoint, Forget
 from service.wire.limits import InputLimits

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.outcomes import Outcome
 from service.pipeline import DetectionPipeline, Record
-from service.publication import Outcome
 from service.wire.anomaly import Anomaly
 from service.wire.data_point import Control, DataPoint
 from tests.streams import a_point

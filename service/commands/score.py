@@ -14,8 +14,8 @@ import typer
 from service.clock import SystemClock
 from service.commands.options import ConfigOption, SetOption, settings_of
 from service.detectors.model import load as load_model
+from service.outcomes import NO_RESULT
 from service.pipeline import DetectionPipeline
-from service.publication import NO_RESULT
 from service.settings import Settings
 from service.wire.data_point import InvalidRecord
 from service.wire.partitioning import partition_of

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,12 @@ class Placement:
     series: npt.NDArray[np.int64]  # (m,)
     names: npt.NDArray[np.uint64]  # (m,), hashes of the values' names
     values: npt.NDArray[np.float64]  # (m,)
+
+    def of_fresh(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What a column of the batch says of the fresh points, as a rule of all."""
+        if len(self.fresh) == self.stop - self.start:
+            return np.ascontiguousarray(column[self.start : self.stop])
+        return column[self.fresh]
 
 
 class Sources:

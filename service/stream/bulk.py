@@ -1,4 +1,4 @@
-"""Hands a batch's results to librdkafka in one compiled walk, where they lie, headers included.
+"""Hands many messages of a batch to librdkafka in one compiled walk, where they lie, headers included.
 
 `Producer.produce` makes and takes apart Python objects for each message, more than scoring it costs, and
 `produce_batch` takes no headers. So a kernel calls librdkafka's own `rd_kafka_produceva` on the producer that

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import itemgetter
@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from confluent_kafka import TopicPartition
 
-from service.publication import NO_RESULT, Outcomes, Stretch
+from service.outcomes import NO_RESULT, Outcomes, Stretch
 from service.stream.bulk import OFFSET_HEADER, Bulk
 from service.stream.transaction import Headers, OutputMessage
 from service.wire.data_point import InvalidRecord
@@ -21,6 +21,9 @@ Publish = Literal["all", "anomalies", "none"]
 Header: TypeAlias = tuple[str, bytes]
 Common: TypeAlias = tuple[Header, Header, Header]
 """The headers of all messages of a batch: topic, partition, model."""
+
+_Told: TypeAlias = tuple[int, bytes, bytes]
+"""What the anomalies topic is told: which record made it visible, key and value."""
 
 _ENVELOPE_BYTES = 1024  # batch and record framing, with room to spare
 _PROVENANCE = 3  # of the headers of a message say which record it came from
@@ -64,7 +67,7 @@ class Route:
 class Output:
     """A batch's messages in input order, what they say, and the offsets after it.
 
-    Those in `bulks` are results that stand in no `messages`.
+    Those in `bulks` stand in no `messages`.
     """
 
     messages: list[OutputMessage] = field(default_factory=list)
@@ -79,7 +82,7 @@ class Publisher:
     """Turns what became of records into messages."""
 
     def __init__(self, route: Route, publish: Publish, *, in_bulk: bool = False) -> None:
-        """With `in_bulk` results are left where they lie, wherever that can be."""
+        """With `in_bulk` results and anomaly records are handed over together, wherever that can be."""
         self._in_bulk = in_bulk
         self._route = route
         self._publish = publish
@@ -103,11 +106,12 @@ class Publisher:
             output.bulks += [_bulk(to, at, common, records, stretch) for stretch in outcomes.stretches]
         else:
             messages += self._results(number, records, outcomes, common)
-        to, at = route.anomalies, route.partition(route.anomalies, number)
-        told = [(i, outcomes.key(i), body) for i, body in outcomes.anomalies.items()]
-        told += [(i, silence.source_id.encode(), silence.body) for i, silence in outcomes.silences]
-        for i, key, body in sorted(told, key=itemgetter(0)):
-            messages.append((to, at, key, body, _headers(records, i, common)))
+        told = _told(outcomes)
+        if told and self._in_bulk and not records.headers:
+            at = route.partition(route.anomalies, number)
+            output.bulks.append(_gathered(route.anomalies, at, common, records, told))
+        else:
+            messages += self._anomalies(number, records, told, common)
         for i, content in others.items():
             if isinstance(content, InvalidRecord):
                 provenance = _headers(records, i, common)[:_PROVENANCE]
@@ -139,6 +143,14 @@ class Publisher:
         to, at = self._route.results, self._route.partition(self._route.results, number)
         rows = zip(outcomes.keys, outcomes.results, headers, strict=True)
         return compress([(to, at, key, body, own) for key, body, own in rows], self._wanted(outcomes))
+
+    def _anomalies(
+        self, number: int, records: RecordBatch, told: Sequence[_Told], common: Common
+    ) -> Iterator[OutputMessage]:
+        """The records of the anomalies topic one by one."""
+        to, at = self._route.anomalies, self._route.partition(self._route.anomalies, number)
+        for i, key, body in told:
+            yield to, at, key, body, _headers(records, i, common)
 
     def _wanted(self, outcomes: Outcomes) -> list[bool]:
         """Which records' results are published."""
@@ -185,6 +197,35 @@ def _headers(records: RecordBatch, i: int, common: Common) -> Headers:
     topic, partition, model = common
     passed = [header for header in records.headers.get(i, ()) if header[0] in _PASSED_THROUGH]
     return [topic, partition, (OFFSET_HEADER, b"%d" % records.offset[i]), model, *passed]
+
+
+def _told(outcomes: Outcomes) -> list[_Told]:
+    """What the anomalies topic gets, in the order of the records."""
+    if not outcomes.anomalies and not outcomes.silences:
+        return []
+    keys = outcomes.keys_of(list(outcomes.anomalies))
+    told = [(i, key, body) for key, (i, body) in zip(keys, outcomes.anomalies.items(), strict=True)]
+    told += [(i, silence.source_id.encode(), silence.body) for i, silence in outcomes.silences]
+    return sorted(told, key=itemgetter(0))
+
+
+def _gathered(
+    topic: str, partition: int, common: Common, records: RecordBatch, told: Sequence[_Told]
+) -> Bulk:
+    """Messages that lie each for itself, in one row."""
+    of, keys, bodies = zip(*told, strict=True)
+    key_stop, stops = (np.cumsum([len(text) for text in texts]) for texts in (keys, bodies))
+    return Bulk(
+        topic,
+        partition,
+        common,
+        np.frombuffer(b"".join(bodies), np.uint8),
+        stops,
+        np.frombuffer(b"".join(keys), np.uint8),
+        np.concatenate([[0], key_stop[:-1]]),
+        key_stop,
+        records.offset[list(of)],
+    )
 
 
 def _bulk(topic: str, partition: int, common: Common, records: RecordBatch, stretch: Stretch) -> Bulk:

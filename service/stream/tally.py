@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from service.metrics import Metrics
 from service.pipeline import DetectionPipeline
-from service.publication import STATUSES
 from service.stream.output import Output
+from service.verdicts import STATUSES
 from service.wire.anomaly import INCIDENT_CHANGES, SEVERITIES
 from service.wire.data_point import Reason
 

@@ -63,7 +63,7 @@ class Scores(NamedTuple):
     known: Floats  # (j,) points that the judgement rests on
     detectors: Floats  # (j, detectors) NaN is none
     first_feature: Ints  # (j + 1,)
-    features: Floats  # (m, features)
+    features: Floats  # (m, features), those that are shown among others
     told: Ints  # (j, 2)
     told_text: Text
 
@@ -73,6 +73,13 @@ class _Words(NamedTuple):
 
     text: Text
     stop: Ints
+
+
+class _Shown(NamedTuple):
+    """Of a row of numbers those that are shown, and their significant digits."""
+
+    column: Ints
+    figures: Ints
 
 
 class _Room(NamedTuple):
@@ -139,12 +146,12 @@ def _put_number(out: Text, at: int, x: float, figures: int) -> int:
 
 @inlined
 def _put_numbers(
-    out: Text, at: int, text: Text, stops: Ints, numbers: Floats, figures: Ints, room: _Room
+    out: Text, at: int, text: Text, stops: Ints, numbers: Floats, shown: _Shown, room: _Room
 ) -> int:
-    """Write each number behind its word; all are formatted before one is written, see `text_of`."""
-    for i in range(len(numbers)):
-        room.low[i], room.high[i], room.length[i] = text_of(numbers[i], figures[i])
-    for i in range(len(numbers)):
+    """Write each number shown behind its word; all are formatted before one is written, see `text_of`."""
+    for i in range(len(shown.column)):
+        room.low[i], room.high[i], room.length[i] = text_of(numbers[shown.column[i]], shown.figures[i])
+    for i in range(len(shown.column)):
         at = _put_word(out, at, text, stops, i)
         at = put_text(out, at, room.low[i], room.high[i], room.length[i])
     return at
@@ -186,9 +193,9 @@ def _write(
     severities: _Words,
     incidents: _Words,
     feature_names: _Words,
-    figures: Ints,
+    shown_features: _Shown,
     detector_names: _Words,
-    plain: Ints,
+    shown_detectors: _Shown,
     room: _Room,
     out: Text,
     stops: Ints,
@@ -209,8 +216,11 @@ def _write(
     incident_text, incident_stops = borrowed(incidents.text), borrowed(incidents.stop)
     feature_text, feature_stops = borrowed(feature_names.text), borrowed(feature_names.stop)
     detector_text, detector_stops = borrowed(detector_names.text), borrowed(detector_names.stop)
-    figures, plain = borrowed(figures), borrowed(plain)
-    room = _Room(borrowed(room.low), borrowed(room.high), borrowed(room.length))
+    shown_features, shown_detectors, room = (
+        borrowed(shown_features),
+        borrowed(shown_detectors),
+        borrowed(room),
+    )
     at = 0
     for i in range(len(verdict)):
         point = points[start + i]
@@ -246,12 +256,12 @@ def _write(
                     at = put(out, at, text, value.sent_start, value.sent_stop)
                 else:
                     at = _put(out, at, _NULL)
-                at = _put_numbers(out, at, feature_text, feature_stops, features[row], figures, room)
+                at = _put_numbers(out, at, feature_text, feature_stops, features[row], shown_features, room)
                 out[at] = 125
                 at += 1
                 row += 1
             at = _put(out, at, _DETECTORS)
-            at = _put_numbers(out, at, detector_text, detector_stops, detectors[j], plain, room)
+            at = _put_numbers(out, at, detector_text, detector_stops, detectors[j], shown_detectors, room)
             out[at] = 125
             at += 1
             if told[j, 1] > told[j, 0]:
@@ -278,16 +288,20 @@ class ResultWriter:
         self,
         severities: Sequence[str],
         incidents: Sequence[str],
-        features: Mapping[str, bool],
+        features: Mapping[str, tuple[int, bool]],
         detectors: Sequence[str],
     ) -> None:
-        """`features` says of each whether it is a level."""
+        """`features` says of each which column it is in and whether it is a level."""
         self._severities = _words([f'"{name}"' for name in severities])
         self._incidents = _words([f',"incident":"{name}"' for name in incidents])
         self._features = _words([f',"{name}":' for name in features])
         self._detectors = _words([f'{"," if i else ""}"{name}":' for i, name in enumerate(detectors)])
-        self._figures = np.array([_FINE if is_level else _PLAIN for is_level in features.values()], np.int64)
-        self._plain = np.full(len(detectors), _PLAIN, np.int64)
+        columns, figures = [], []
+        for column, is_level in features.values():
+            columns.append(column)
+            figures.append(_FINE if is_level else _PLAIN)
+        self._shown = _Shown(np.array(columns, np.int64), np.array(figures, np.int64))
+        self._members = _Shown(np.arange(len(detectors)), np.full(len(detectors), _PLAIN, np.int64))
         most = max(len(features), len(detectors))
         self._room = _Room(np.empty(most, np.uint64), np.empty(most, np.uint64), np.empty(most, np.int64))
         # Everything but what stands in the records themselves.
@@ -313,9 +327,9 @@ class ResultWriter:
             self._severities,
             self._incidents,
             self._features,
-            self._figures,
+            self._shown,
             self._detectors,
-            self._plain,
+            self._members,
             self._room,
             out,
             stops,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.kernels import inlined, low_zeros, word_of
+from service.kernels import inlined, kernel, low_zeros, word_of
 
 Text = npt.NDArray[np.uint8]
 
@@ -22,6 +22,15 @@ _MIX_1, _MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _U0, _U1, _U32, _U33 = (np.uint64(n) for n in (0, 1, 32, 33))
 _QUOTE, _BACKSLASH, _DELETE = (np.uint64(n) for n in (0x22, 0x5C, 0x7F))
 _EACH, _HIGH = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+
+
+@kernel
+def contains(text: Text, byte: int) -> bool:
+    """Whether the byte is anywhere in the text; all of it is looked at, many bytes at a time."""
+    found = False
+    for at in range(len(text)):
+        found |= text[at] == byte
+    return found
 
 
 @inlined

@@ -11,8 +11,8 @@ import pytest
 
 from service.alerting.decision import Reason as AlertReason
 from service.alerting.deliveries import Delivery
+from service.outcomes import Outcome
 from service.pipeline import DetectionPipeline, Record
-from service.publication import Outcome
 from service.wire.anomaly import Anomaly
 from service.wire.data_point import Control, DataPoint, InvalidRecord, Reason
 from service.wire.decode import InputLimits, decode

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.features import gaps
+from service.outcomes import Outcome
 from service.pipeline import DetectionPipeline, Record
-from service.publication import Outcome
 from service.wire.anomaly import Anomaly
 from tests.streams import a_point
 

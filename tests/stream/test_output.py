@@ -9,7 +9,7 @@ import pytest
 
 from service.absence import Told
 from service.decision import Incident, Severity
-from service.publication import Outcomes
+from service.outcomes import Outcomes
 from service.stream.output import Output, Publish, Publisher, Route
 from service.wire.data_point import InvalidRecord, Reason
 from service.wire.reader import RecordBatch

@@ -21,7 +21,7 @@ sent = st.one_of(st.just(math.nan), numbers, st.integers(-(10**18), 10**18).map(
 computed = st.one_of(numbers, st.sampled_from([math.nan, math.inf, -math.inf]))
 SEVERITIES = ("low", "medium", "high", "critical")
 CHANGES = ("", "opened", "updated", "resolved")
-WRITER = ResultWriter(SEVERITIES, CHANGES, {"mean": True, "z_score": False}, ["zscore", "ewma"])
+WRITER = ResultWriter(SEVERITIES, CHANGES, {"mean": (2, True), "z_score": (0, False)}, ["zscore", "ewma"])
 
 points = st.builds(
     lambda source, time_ms, values, labels, point_id: DataPoint(
@@ -67,7 +67,7 @@ def scores_of(batch: PointBatch, verdicts: Sequence[Verdict], drawn: Sequence[An
         known=np.random.default_rng(seed).integers(0, 2000, size=n).astype(np.float64),
         detectors=np.array([d[4] for d in drawn]).reshape(n, 2),
         first_feature=np.concatenate([[0], np.cumsum(counts)]),
-        features=np.random.default_rng(seed).normal(size=(int(counts.sum()), 2)) * 10.0 ** (seed % 9 - 4),
+        features=np.random.default_rng(seed).normal(size=(int(counts.sum()), 3)) * 10.0 ** (seed % 9 - 4),
         told=told,
         told_text=np.frombuffer(told_text, np.uint8),
     )
@@ -111,7 +111,7 @@ def test_results_read_back_as_they_were_given(
         assert result.get("newNormalAfter", 0) == accepted
         assert list(result["features"]) == list(point.names)
         for i, (name, value) in enumerate(zip(point.names, point.values, strict=True)):
-            mean, z_score = scores.features[first + i]
+            z_score, _, mean = scores.features[first + i]
             shown = result["features"][name]
             assert shown["value"] == (value if math.isfinite(value) else None)
             assert shown == {"value": shown["value"], "mean": rounded(mean), "z_score": rounded(z_score, 4)}
@@ -156,7 +156,7 @@ def test_the_members_stand_in_the_order_of_the_contract() -> None:
     point = DataPoint("a", 1, ("v", "w"), (1.5, math.nan), {"site": "north"}, "x-1")
     batch = PointBatch.of([point])
     scores = scores_of(batch, [Verdict.SCORED], [(0.5, True, 0, 1, (0.1, math.nan), "why", True, 51)], 1)
-    scores.features[:] = [[2.0, 0.25], [3.0, math.nan]]
+    scores.features[:] = [[0.25, 7.0, 2.0], [math.nan, 7.0, 3.0]]
     assert WRITER.write(batch, 0, scores)[0].tobytes() == (
         b'{"sourceId":"a","timestamp":"1970-01-01T00:00:00.001Z","status":"scored","score":0.5,"isAnomaly":true,'
         b'"severity":"low","incident":"opened","heldBy":"expected","newNormalAfter":51,"features":{"v":{"value":1.5,"mean":2,"z_score":0.25},'

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Self
 
 from service.absence import Told
+from service.outcomes import NO_RESULT, Outcomes
 from service.pipeline import DetectionPipeline
-from service.publication import NO_RESULT, Outcomes
 from service.stream.auditing.findings import Kind, Place, Report, differences
 from service.stream.auditing.ledger import LETTER, OURS, RESULT, UNCHECKED, Ledger
 from service.stream.output import Publish
