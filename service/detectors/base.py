@@ -71,6 +71,17 @@ class AnomalyDetector(ABC):
         self.learn(batch)
         return oddness
 
+    def run(self, batch: FeatureBatch) -> Floats:
+        """Score every point of the batch before it is learned, and learn all: oddness (n,)."""
+        oddness = np.empty(len(batch))
+        start = 0
+        while start < len(batch):
+            left = self.points_to_change
+            stop = len(batch) if left is None else min(len(batch), start + left)
+            oddness[start:stop] = self.advance(batch.part(start, stop))
+            start = stop
+        return oddness
+
     def state(self) -> dict[str, Array]:
         """All that future scores depend on, as plain arrays; what was learned per source is not here."""
         return {}
@@ -83,15 +94,3 @@ class AnomalyDetector(ABC):
         """
         if state:
             raise ValueError(f"{self.name} has no state, got {sorted(state)}")
-
-
-def run(detector: AnomalyDetector, batch: FeatureBatch) -> Floats:
-    """Score every point of the batch before it is learned, and learn all: oddness (n,)."""
-    oddness = np.empty(len(batch))
-    start = 0
-    while start < len(batch):
-        left = detector.points_to_change
-        stop = len(batch) if left is None else min(len(batch), start + left)
-        oddness[start:stop] = detector.advance(batch.part(start, stop))
-        start = stop
-    return oddness

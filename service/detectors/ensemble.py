@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from service.detectors.base import AnomalyDetector, Array, Floats, run
+from service.detectors.base import AnomalyDetector, Array, Floats
 from service.detectors.ranking import MemberRanking
 from service.errors import ConfigurationError
 from service.features.engine import FeatureBatch
@@ -123,7 +123,7 @@ class EnsembleDetector(AnomalyDetector):
 
     def members(self, batch: FeatureBatch) -> Floats:
         """Surprises (n, detectors) of the batch, which is then learned; NaN = takes no part."""
-        return self._ranking.advance(np.stack([run(detector, batch) for detector in self.detectors]))
+        return self._ranking.advance(np.stack([detector.run(batch) for detector in self.detectors]))
 
     def combine(self, surprises: Floats) -> Floats:
         """One oddness (n,) from the members' surprises (n, detectors); NaN where none takes part."""

@@ -19,6 +19,8 @@ from service.detectors.ranked_trees import RankedTrees
 from service.features.engine import VECTOR_WIDTH, FeatureBatch
 from service.kernels import kernel
 
+Counts = npt.NDArray[np.int64]
+
 
 class HalfSpaceTreesConfig(DetectorConfig):
     """Density in random halvings of the feature space: odd combinations of features."""
@@ -32,39 +34,33 @@ class HalfSpaceTreesConfig(DetectorConfig):
 
 
 @kernel
-def _masses(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Points in each node (trees, nodes), from those in each leaf."""
-    trees, leaves = counts.shape
-    mass = np.empty((trees, 2 * leaves - 1), np.int64)
-    for tree in range(trees):
-        mass[tree, leaves - 1 :] = counts[tree]
-        for node in range(leaves - 2, -1, -1):
-            mass[tree, node] = mass[tree, 2 * node + 1] + mass[tree, 2 * node + 2]
-    return mass
-
-
-@kernel
-def _densities(mass: npt.NDArray[np.int64]) -> Floats:
+def _densities(counts: Counts) -> Floats:
     """For each leaf (trees, leaves) the density in its highest node that holds at most 1 % of the points.
 
-    The density of an even spread is 1.
+    `counts` (trees, leaves) are the points in each leaf. The density of an even spread is 1.
     """
-    trees, nodes = mass.shape
-    leaves = (nodes + 1) // 2
-    smallest = mass[0, 0] // 100
-    density = np.empty((trees, nodes))
+    trees, leaves = counts.shape
+    nodes = 2 * leaves - 1
+    mass, density, of_leaf = np.empty(nodes, np.int64), np.empty(nodes), np.empty(counts.shape)
     for tree in range(trees):
-        density[tree, 0] = 1.0
+        for leaf in range(leaves):
+            mass[leaves - 1 + leaf] = counts[tree, leaf]
+        for node in range(leaves - 2, -1, -1):
+            mass[node] = mass[2 * node + 1] + mass[2 * node + 2]
+        smallest = mass[0] // 100
+        density[0] = 1.0
         first, many = 1, 2  # of the nodes of a level; each has one of so many equal parts of the space
         while first < nodes:
             for node in range(first, first + many):
                 parent = (node - 1) // 2
-                if mass[tree, parent] <= smallest:
-                    density[tree, node] = density[tree, parent]
+                if mass[parent] <= smallest:
+                    density[node] = density[parent]
                 else:
-                    density[tree, node] = (mass[tree, node] + 1) * many / (mass[tree, 0] + 1)
+                    density[node] = (mass[node] + 1) * many / (mass[0] + 1)
             first, many = first + many, 2 * many
-    return density[:, leaves - 1 :].copy()
+        for leaf in range(leaves):
+            of_leaf[tree, leaf] = density[leaves - 1 + leaf]
+    return of_leaf
 
 
 @cache
@@ -103,11 +99,11 @@ class HalfSpaceTreesDetector(AnomalyDetector):
         self._latest = np.zeros((config.trees, leaves), np.int64)
         self._learned = 0
 
-    def _score_by(self, counts: npt.NDArray[np.int64]) -> None:
+    def _score_by(self, counts: Counts) -> None:
         """Make these points in each leaf (trees, leaves) the ones that score."""
         self._reference = counts
         self._trained = bool(counts[0].sum() > 0)
-        self._density = _densities(_masses(counts))
+        self._density = _densities(counts)
 
     @property
     def is_trained(self) -> bool:
@@ -129,11 +125,24 @@ class HalfSpaceTreesDetector(AnomalyDetector):
         self.advance(batch)
 
     def advance(self, batch: FeatureBatch) -> Floats:
-        density = self._trees.add_up(batch.vectors, self._density, self._latest)
+        return self._advance(batch.vectors)
+
+    def run(self, batch: FeatureBatch) -> Floats:
+        """Window by window, of which a batch holds several, over the vectors alone."""
+        oddness, start = np.empty(len(batch)), 0
+        while start < len(batch):
+            stop = min(len(batch), start + self.points_to_change)
+            oddness[start:stop] = self._advance(batch.vectors[start:stop])
+            start = stop
+        return oddness
+
+    def _advance(self, vectors: Floats) -> Floats:
+        """Score at most `points_to_change` vectors and learn them, in one walk."""
+        density = self._trees.add_up(vectors, self._density, self._latest)
         oddness = len(self._density) / density
         if not self._trained:
             oddness[:] = np.nan
-        self._learned += len(batch)
+        self._learned += len(vectors)
         if self._learned % self._config.window_points == 0:
             self._turn()
         return oddness

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from service.detectors.base import AnomalyDetector, DetectorConfig, Floats, run
+from service.detectors.base import AnomalyDetector, DetectorConfig, Floats
 from service.detectors.registry import AnyDetectorConfig, make_detector
 from service.features.engine import VECTOR_WIDTH, FeatureBatch
 from tests.streams import MISSING, Features, a_point, noise
@@ -68,7 +68,7 @@ def stream() -> FeatureBatch:
 def whole(config: type[DetectorConfig]) -> tuple[Floats, AnomalyDetector]:
     """The oddness of the stream in one batch, and the detector after it."""
     detector = quick(config)
-    return run(detector, stream()), detector
+    return detector.run(stream()), detector
 
 
 def states_equal(one: AnomalyDetector, two: AnomalyDetector) -> bool:
@@ -83,7 +83,7 @@ def test_batches_of_any_size_give_the_same_bits(config: type[DetectorConfig], cu
     oddness, trained = whole(config)
     detector = quick(config)
     edges = [0, *sorted(cuts), 420]
-    parts = [run(detector, stream().part(a, b)) for a, b in pairwise(edges)]
+    parts = [detector.run(stream().part(a, b)) for a, b in pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(parts), oddness)
     assert states_equal(detector, trained)
 
@@ -92,7 +92,7 @@ def test_batches_of_any_size_give_the_same_bits(config: type[DetectorConfig], cu
 def test_batches_of_one_give_the_same_bits(config: type[DetectorConfig]) -> None:
     oddness, trained = whole(config)
     detector = quick(config)
-    parts = [run(detector, stream().part(i, i + 1)) for i in range(420)]
+    parts = [detector.run(stream().part(i, i + 1)) for i in range(420)]
     np.testing.assert_array_equal(np.concatenate(parts), oddness)
     assert states_equal(detector, trained)
 
@@ -104,22 +104,22 @@ def test_a_new_detector_with_the_state_of_another_goes_on_as_if_never_stopped(
 ) -> None:
     oddness, trained = whole(config)
     detector = quick(config)
-    run(detector, stream().part(0, stop))
+    detector.run(stream().part(0, stop))
     resumed = quick(config)
     resumed.restore(detector.state())
     assert resumed.is_trained == detector.is_trained
     assert resumed.points_to_change == detector.points_to_change
-    np.testing.assert_array_equal(run(resumed, stream().part(stop, 420)), oddness[stop:])
+    np.testing.assert_array_equal(resumed.run(stream().part(stop, 420)), oddness[stop:])
     assert states_equal(resumed, trained)
 
 
 @every_config
 def test_a_saved_state_does_not_change_while_the_detector_learns_on(config: type[DetectorConfig]) -> None:
     detector = quick(config)
-    run(detector, stream().part(0, 200))
+    detector.run(stream().part(0, 200))
     saved = detector.state()
     copies = {name: array.copy() for name, array in saved.items()}
-    run(detector, stream().part(200, 420))
+    detector.run(stream().part(200, 420))
     for name, array in copies.items():
         np.testing.assert_array_equal(saved[name], array)
 
@@ -127,12 +127,12 @@ def test_a_saved_state_does_not_change_while_the_detector_learns_on(config: type
 @every_config
 def test_a_restored_detector_does_not_change_the_state_that_it_took_up(config: type[DetectorConfig]) -> None:
     detector = quick(config)
-    run(detector, stream().part(0, 200))
+    detector.run(stream().part(0, 200))
     saved = detector.state()
     copies = {name: array.copy() for name, array in saved.items()}
     resumed = quick(config)
     resumed.restore(saved)
-    run(resumed, stream().part(200, 420))
+    resumed.run(stream().part(200, 420))
     for name, array in copies.items():
         np.testing.assert_array_equal(saved[name], array)
 
@@ -148,7 +148,7 @@ def test_until_it_is_trained_a_detector_says_so_and_scores_nothing(config: type[
     detector = quick(config)
     for start in range(0, 420, 10):
         before = detector.is_trained
-        oddness = run(detector, stream().part(start, start + 10))
+        oddness = detector.run(stream().part(start, start + 10))
         if not before and not detector.is_trained:
             assert np.isnan(oddness).all()
     assert detector.is_trained
@@ -166,7 +166,7 @@ def test_a_point_without_history_has_no_score_and_every_other_has_one(config: ty
 @every_config
 def test_scoring_changes_nothing(config: type[DetectorConfig]) -> None:
     detector = quick(config)
-    run(detector, stream().part(0, 400))
+    detector.run(stream().part(0, 400))
     before = {name: array.copy() for name, array in detector.state().items()}
     left = detector.points_to_change
     first = detector.score(stream())
@@ -203,7 +203,7 @@ def test_scores_are_finite_whatever_finite_numbers_come(
 def test_learning_from_constant_series_gives_finite_scores(config: type[DetectorConfig]) -> None:
     detector = quick(config)
     points = [a_point("a", i + 1, 5.0 if i < 299 else 6.0) for i in range(300)]
-    oddness = run(detector, Features().of(points))
+    oddness = detector.run(Features().of(points))
     assert np.isfinite(oddness[170:]).all()
 
 
@@ -212,7 +212,7 @@ def test_once_trained_an_obvious_outlier_is_odder_than_typical_points(config: ty
     detector = make(config)
     features = Features()
     batch = features.of(noise(2, 3000))
-    run(detector, batch.part(0, 2200))
+    detector.run(batch.part(0, 2200))
     assert detector.is_trained
     typical = detector.score(batch.part(2200, 3000))
     outlier = features.of([a_point("pump-0", 1e6, {"flow": 60.0, "pressure": -60.0})])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detectors.base import AnomalyDetector, run
+from service.detectors.base import AnomalyDetector
 from service.detectors.ensemble import EnsembleDetector, Strategy
 from service.detectors.registry import EnsembleConfig, make_ensemble
 from service.detectors.statistical import (
@@ -151,7 +151,7 @@ def test_scoring_says_what_the_stream_would_and_learns_nothing() -> None:
 def test_run_as_a_detector_it_says_what_its_members_say_together() -> None:
     batch = Features().of(noise(1, 400))
     one, other = small(), small()
-    np.testing.assert_array_equal(run(one, batch), other.combine(other.members(batch)))
+    np.testing.assert_array_equal(one.run(batch), other.combine(other.members(batch)))
     for name, array in one.state().items():
         np.testing.assert_array_equal(array, other.state()[name])
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.detectors.base import run
 from service.detectors.half_space_trees import HalfSpaceTreesConfig, HalfSpaceTreesDetector
 from service.features.engine import KINDS, VECTOR_WIDTH, FeatureBatch
 from service.features.marks import MARKS
@@ -79,14 +78,14 @@ def test_the_counts_of_a_full_window_score_the_next() -> None:
     vectors = some_vectors(1, 150)
     trained = []
     for start, stop in [(0, 49), (49, 50)]:
-        run(detector, batch_of(vectors[start:stop]))
+        detector.run(batch_of(vectors[start:stop]))
         trained.append(detector.is_trained)
     assert trained == [False, True]
     probe = batch_of(some_vectors(2, 20))
     before = detector.score(probe)
-    run(detector, batch_of(vectors[50:99]))
+    detector.run(batch_of(vectors[50:99]))
     np.testing.assert_array_equal(detector.score(probe), before)
-    run(detector, batch_of(vectors[99:100]))
+    detector.run(batch_of(vectors[99:100]))
     assert not np.array_equal(detector.score(probe), before, equal_nan=True)
     fresh = HalfSpaceTreesDetector(HalfSpaceTreesConfig(window_points=50))
     fresh.train(vectors[50:100])
@@ -99,7 +98,7 @@ def test_a_window_with_hardly_any_history_is_counted_on() -> None:
     thin[:12] = 0.5
     trained = []
     for _ in range(2):
-        run(detector, batch_of(thin))
+        detector.run(batch_of(thin))
         trained.append(detector.is_trained)
     assert trained == [False, True]
     assert detector.state()["reference"][0].sum() == 24
@@ -107,10 +106,10 @@ def test_a_window_with_hardly_any_history_is_counted_on() -> None:
 
 def test_a_window_without_any_history_leaves_the_counts_that_score() -> None:
     detector = HalfSpaceTreesDetector(HalfSpaceTreesConfig(window_points=50))
-    run(detector, batch_of(some_vectors(1, 50)))
+    detector.run(batch_of(some_vectors(1, 50)))
     probe = batch_of(some_vectors(2, 20))
     before = detector.score(probe)
-    run(detector, batch_of(np.full((50, VECTOR_WIDTH), np.nan)))
+    detector.run(batch_of(np.full((50, VECTOR_WIDTH), np.nan)))
     np.testing.assert_array_equal(detector.score(probe), before)
 
 
