@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from service.absence import Told
 from service.anomalies import INCIDENTS, SEVERITIES
-from service.verdicts import STATUSES
+from service.verdicts import STATUSES, Places
 from service.wire.batch import PointBatch, unescaped
 from service.wire.texts import contains
 
@@ -34,29 +34,21 @@ NO_RESULT = len(STATUSES)
 _ANSWERED = (STATUSES.index("applied"), STATUSES.index("rejected"))
 
 
-_BACKSLASH = b"\\"
+_BACKSLASH = 92
 
 
 class Stretch(NamedTuple):
-    """The results of some points, one after the other in `body`, each up to its stop.
-
-    `record` says which of the records read together each is of; the points are their rows in the batch.
-    """
+    """The results of some points, whose places ascend: one after the other in `body`, each up to its stop."""
 
     batch: PointBatch
-    points: npt.NDArray[Any]  # (n,) POINT
+    places: Places
     body: npt.NDArray[np.uint8]
     stops: npt.NDArray[np.int64]  # (n,)
 
     @property
     def has_escapes(self) -> bool:
         """Whether a key may have to be written otherwise than it stands in the text."""
-        return contains(self.batch.text, ord(_BACKSLASH))
-
-    @property
-    def record(self) -> npt.NDArray[np.int64]:
-        record: npt.NDArray[np.int64] = self.points["record"]
-        return record
+        return contains(self.batch.text, _BACKSLASH)
 
 
 class Outcomes:
@@ -91,11 +83,10 @@ class Outcomes:
         """The sources of some records that have a result."""
         keys = {record: self.answers[record][0] for record in records if record in self.answers}
         wanted = np.array([record for record in records if record not in keys], np.int64)
-        for batch, points, *_ in self.stretches:
-            at = np.searchsorted(points["record"], wanted)
-            found = points[at[points["record"].take(at, mode="clip") == wanted]]
-            spans = (found[field].tolist() for field in ("record", "source_start", "source_stop"))
-            for record, start, stop in zip(*spans, strict=True):
+        for batch, places, *_ in self.stretches:
+            at = np.searchsorted(places.record, wanted)
+            found = at[places.record.take(at, mode="clip") == wanted]
+            for record, start, stop in zip(*(column[found].tolist() for column in places), strict=True):
                 keys[record] = batch.text_at(start, stop).encode()
         return [keys[record] for record in records]
 
@@ -104,12 +95,14 @@ class Outcomes:
         """The source of each record, as published keys have it; empty for a dead letter."""
         keys = [b""] * len(self)
         for stretch in self.stretches:
-            text, points = stretch.batch.text.tobytes(), stretch.points
-            starts, stops = points["source_start"].tolist(), points["source_stop"].tolist()
+            text, (records, starts, stops) = (
+                stretch.batch.text.tobytes(),
+                map(np.ndarray.tolist, stretch.places),
+            )
             parts = [text[a:b] for a, b in zip(starts, stops, strict=True)]
-            if _BACKSLASH in text:
+            if stretch.has_escapes:
                 parts = [unescaped(part).encode() for part in parts]
-            _put_in(keys, stretch.record.tolist(), parts)
+            _put_in(keys, records, parts)
         for record, (key, _) in self.answers.items():
             keys[record] = key
         return keys
@@ -121,7 +114,7 @@ class Outcomes:
         for stretch in self.stretches:
             body, stops = stretch.body.tobytes(), stretch.stops.tolist()
             parts = [body[a:b] for a, b in zip([0, *stops], stops, strict=False)]
-            _put_in(results, stretch.record.tolist(), parts)
+            _put_in(results, stretch.places.record.tolist(), parts)
         for record, (_, answer) in self.answers.items():
             results[record] = answer
         return results

@@ -20,7 +20,7 @@ from service.features.window import LEVELS, Feature
 from service.feedback import Answer, Closed
 from service.outcomes import Outcomes, Stretch
 from service.scored import ScoredPoints
-from service.verdicts import STATUSES, Noted, Said, note
+from service.verdicts import STATUSES, Noted, Places, Said, note
 from service.wire import encode
 from service.wire.batch import escaped
 from service.wire.data_point import Control, Forget
@@ -115,7 +115,8 @@ class Publication:
         verdict, row = np.empty(len(points), np.uint8), np.zeros(len(points), np.int64)
         said = Said(_verdicts(scored), decided.severity, decided.incident, decided.anomalous)
         noted = Noted(outcomes.status, outcomes.severity, outcomes.incident, outcomes.anomalous)
-        note(points, placed.arrival, said, verdict, row, noted)
+        places = Places.of(len(points))
+        note(points, placed.arrival, said, verdict, row, places, noted)
         told = np.zeros((len(placed.fresh), 2), np.int64)
         told_text = bytearray()
         for record, j, why, body in self.anomalies.of(scored):
@@ -139,7 +140,7 @@ class Publication:
             told,
             np.frombuffer(told_text, np.uint8),
         )
-        outcomes.stretches.append(Stretch(batch, points, *self._writer.write(batch, placed.start, scores)))
+        outcomes.stretches.append(Stretch(batch, places, *self._writer.write(batch, placed.start, scores)))
         for silent in scored.silences:
             at = batch.points[placed.fresh[silent.point]]
             record_of_it = self._teller.tell(silent, int(at["offset"]), int(at["record_time_ms"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,10 @@ import numpy.typing as npt
 from service.history.sources import Arrival
 from service.kernels import kernel
 from service.wire.results import Verdict
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 STATUSES = ("scored", "skipped", "late", "duplicate", "forgotten", "applied", "rejected")
 """What a result can say of its record."""
@@ -31,34 +35,50 @@ for _verdict in (Verdict.SCORED, Verdict.LATE, Verdict.DUPLICATE):
 class Said(NamedTuple):
     """What is said of the fresh points of a stretch, each (n,)."""
 
-    verdict: npt.NDArray[np.uint8]
-    severity: npt.NDArray[np.uint8]
-    incident: npt.NDArray[np.uint8]
-    anomalous: npt.NDArray[np.bool_]
+    verdict: Bytes
+    severity: Bytes
+    incident: Bytes
+    anomalous: Bools
 
 
 class Noted(NamedTuple):
     """The columns of `Outcomes`."""
 
-    status: npt.NDArray[np.uint8]
-    severity: npt.NDArray[np.uint8]
-    incident: npt.NDArray[np.uint8]
-    anomalous: npt.NDArray[np.bool_]
+    status: Bytes
+    severity: Bytes
+    incident: Bytes
+    anomalous: Bools
+
+
+class Places(NamedTuple):
+    """Of which record each point of a stretch is, and the span of its source in the batch's text, each (m,)."""
+
+    record: Ints
+    source_start: Ints
+    source_stop: Ints
+
+    @classmethod
+    def of(cls, points: int) -> Self:
+        """Room for so many."""
+        return cls(np.empty(points, np.int64), np.empty(points, np.int64), np.empty(points, np.int64))
 
 
 @kernel
 def note(
     points: npt.NDArray[Any],
-    arrival: npt.NDArray[np.uint8],
+    arrival: Bytes,
     said: Said,
-    verdict: npt.NDArray[np.uint8],
-    row: npt.NDArray[np.int64],
+    verdict: Bytes,
+    row: Ints,
+    places: Places,
     noted: Noted,
 ) -> None:
     """What is said of each point (m,), which of the fresh ones it is, and what is noted of its record."""
     fresh = 0
     for i in range(len(points)):
-        record = points[i].record
+        point = points[i]
+        record = places.record[i] = point.record
+        places.source_start[i], places.source_stop[i] = point.source_start, point.source_stop
         verdict[i] = _VERDICT_OF_ARRIVAL[arrival[i]]
         if arrival[i] == _FRESH:
             verdict[i], row[i] = said.verdict[fresh], fresh

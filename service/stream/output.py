@@ -237,9 +237,9 @@ def _bulk(topic: str, partition: int, common: Common, records: RecordBatch, stre
         stretch.body,
         stretch.stops,
         stretch.batch.text,
-        np.ascontiguousarray(stretch.points["source_start"], np.int64),
-        np.ascontiguousarray(stretch.points["source_stop"], np.int64),
-        records.offset[stretch.record],
+        stretch.places.source_start,
+        stretch.places.source_stop,
+        records.offset[stretch.places.record],
     )
 
 
