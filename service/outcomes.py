@@ -32,8 +32,6 @@ NO_RESULT = len(STATUSES)
 """In place of a status: the record is a dead letter."""
 
 _ANSWERED = (STATUSES.index("applied"), STATUSES.index("rejected"))
-
-
 _BACKSLASH = 92
 
 
@@ -95,10 +93,8 @@ class Outcomes:
         """The source of each record, as published keys have it; empty for a dead letter."""
         keys = [b""] * len(self)
         for stretch in self.stretches:
-            text, (records, starts, stops) = (
-                stretch.batch.text.tobytes(),
-                map(np.ndarray.tolist, stretch.places),
-            )
+            text = stretch.batch.text.tobytes()
+            records, starts, stops = (column.tolist() for column in stretch.places)
             parts = [text[a:b] for a, b in zip(starts, stops, strict=True)]
             if stretch.has_escapes:
                 parts = [unescaped(part).encode() for part in parts]

@@ -51,7 +51,7 @@ class Noted(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Of which record each point of a stretch is, and the span of its source in the batch's text, each (m,)."""
+    """Of which record each point of a stretch is, and where its source stands in the text, each (m,)."""
 
     record: Ints
     source_start: Ints
