@@ -164,7 +164,7 @@ class TopicsConfig(_Section):
 class StreamConfig(_Section):
     """How the loop gathers records into transactions."""
 
-    max_batch_records: int = Field(20_000, ge=1, le=100_000)
+    max_batch_records: int = Field(32_000, ge=1, le=100_000)
     """Most records of one transaction: more is faster under load, fewer is sooner visible."""
     max_wait: Duration = 0.005
     """How long a record waits at most for others to share its transaction."""
