@@ -188,6 +188,7 @@ _ZEROS = np.uint64(int.from_bytes(b"00", "little"))
 _U64, _U56 = np.uint64(64), np.uint64(56)
 _LOW_8 = np.uint64(0xFF)
 _SPACE = 32
+_LARGEST_OF_FOUR = 1.797e308  # what is larger would be rounded to what no double can hold
 
 
 @inlined
@@ -207,7 +208,7 @@ def _text_of(x: float, figures: int) -> tuple[np.uint64, np.uint64, int]:
     if x - x != 0.0:
         return _NULL, _U0, 4
     is_negative = bits_of(x) < 0
-    x = abs(x)
+    x = abs(x) if figures != _FOUR else min(abs(x), _LARGEST_OF_FOUR)
     if x == 0.0:
         return _MINUS | (_ZERO << _U8), _U0, 2
     # The decimal exponent from the binary one, at most one too small.

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.wire.numerals import ODD, computed_texts, read_number
@@ -75,16 +76,17 @@ def test_reading_ends_behind_the_number(text: str, end: int) -> None:
 @example(-0.0)
 @example(5e-324)
 @example(1.797e308)
+@example(-sys.float_info.max)
 @example(0.0001)
 @example(0.00001)
 def test_computed_numbers_have_so_many_digits_in_the_form_of_g(figures: int, x: float) -> None:
-    assume(abs(x) <= 1.797e308)  # beyond, four digits could round up to what is no number
     (text,) = computed_texts([x], figures)
     unit = 10.0 ** (1 - figures)
     assert math.isclose(float(text), x, rel_tol=0.5000001 * unit, abs_tol=0.0)
     # Exactly what C writes, but for the last digit of what lies within rounding of a half, and large numbers
     # are written out up to a million.
-    assert math.isclose(float(text), float(f"{x:.{figures}g}"), rel_tol=1.1 * unit)
+    if abs(x) <= 1.797e308:  # beyond, four digits could be rounded up to what is no number
+        assert math.isclose(float(text), float(f"{x:.{figures}g}"), rel_tol=1.1 * unit)
     assert len(text) <= len(f"{float(text):.6g}")
 
 
